@@ -1,0 +1,194 @@
+//! What types alone can't tell of a configuration: ranges, references, shapes. All problems at once.
+
+use std::fmt;
+
+use super::{CameraConfig, Config, Polygon};
+use crate::schedule::Schedule;
+use crate::time::TimeZone;
+use crate::wire::is_device_id;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    pub key: String,
+    pub found: String,
+    pub expected: String,
+}
+
+impl fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: found {}, expected {}", self.key, self.found, self.expected)
+    }
+}
+
+/// Why a configuration can't be used.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The text is no TOML, or a key or a type is wrong; the message shows the line.
+    #[error("{0}")]
+    Text(String),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Problems(Vec<ConfigProblem>),
+}
+
+impl ConfigError {
+    #[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
+    pub(super) fn from_toml(error: toml::de::Error) -> Self {
+        // The shown line may hold a secret such as a URL with a password.
+        let shown = error.to_string();
+        let safe = if shown.contains("://") { error.message().to_owned() } else { shown };
+        Self::Text(safe.trim_end().to_owned())
+    }
+
+    pub(super) fn one(key: &str, found: &str, expected: &str) -> Self {
+        Self::Problems(vec![ConfigProblem { key: key.into(), found: format!("{found:?}"), expected: expected.into() }])
+    }
+}
+
+#[derive(Default)]
+struct Problems(Vec<ConfigProblem>);
+
+impl Problems {
+    /// Notes a problem unless `holds`.
+    fn require(&mut self, holds: bool, key: impl fmt::Display, found: impl fmt::Debug, expected: impl Into<String>) {
+        if !holds {
+            let (key, found) = (key.to_string(), format!("{found:?}"));
+            self.0.push(ConfigProblem { key, found, expected: expected.into() });
+        }
+    }
+}
+
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    let mut problems = Problems::default();
+    check_device(config, &mut problems);
+    for camera in &config.cameras {
+        check_camera(camera, config, &mut problems);
+    }
+    check_rules(config, &mut problems);
+    check_uplink(config, &mut problems);
+    let clip = config.clip;
+    problems.require(clip.pre_s <= 30, "clip.pre_s", clip.pre_s, "at most 30 s");
+    problems.require((1..=30).contains(&clip.post_s), "clip.post_s", clip.post_s, "1 to 30 s");
+    problems.require(clip.max_bytes >= 50_000, "clip.max_bytes", clip.max_bytes, "at least 50000");
+    let threads = config.detector.threads;
+    problems.require((1..=16).contains(&threads), "detector.threads", threads, "1 to 16");
+    if problems.0.is_empty() { Ok(()) } else { Err(ConfigError::Problems(problems.0)) }
+}
+
+fn check_device(config: &Config, problems: &mut Problems) {
+    let device = &config.device;
+    let id = &device.id;
+    problems.require(is_device_id(id), "device.id", id, "3 to 48 of a-z, 0-9 and -, as the certificate's CN");
+    let zone = &device.time_zone;
+    problems.require(TimeZone::named(zone).is_ok(), "device.time_zone", zone, "an IANA name such as Asia/Shanghai");
+    let language = device.language.as_str();
+    problems.require(matches!(language, "zh" | "en"), "device.language", language, "zh or en");
+    problems.require(device.state_dir.is_absolute(), "device.state_dir", &device.state_dir, "an absolute path");
+}
+
+fn check_camera(camera: &CameraConfig, config: &Config, problems: &mut Problems) {
+    let key = format!("camera.{}", camera.id);
+    let named = |id: &str| {
+        !id.is_empty() && id.len() <= 32 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    problems.require(named(&camera.id), format!("{key}.id"), &camera.id, "1 to 32 letters, digits, - or _");
+    let same = config.cameras.iter().filter(|other| other.id == camera.id).count();
+    problems.require(same == 1, format!("{key}.id"), &camera.id, "an id that no other camera has");
+    check_url(&format!("{key}.url"), &camera.url, problems);
+    if let Some(url) = &camera.main_url {
+        check_url(&format!("{key}.main_url"), url, problems);
+    }
+    let fps = camera.analyse_fps;
+    problems.require((0.1..=30.0).contains(&fps), format!("{key}.analyse_fps"), fps, "0.1 to 30 looks a second");
+    for zone in &camera.zones {
+        problems.require(named(&zone.id), format!("{key}.zone.id"), &zone.id, "1 to 32 letters, digits, - or _");
+        check_polygon(&format!("{key}.zone.{}.polygon", zone.id), &zone.polygon, problems);
+    }
+    for (number, mask) in camera.privacy_masks.iter().enumerate() {
+        check_polygon(&format!("{key}.privacy_mask.{number}.polygon"), &mask.polygon, problems);
+    }
+}
+
+fn check_url(key: &str, url: &str, problems: &mut Problems) {
+    let rest = url.strip_prefix("rtsp://").or_else(|| url.strip_prefix("file:///"));
+    let authority = rest.and_then(|rest| rest.split('/').next()).unwrap_or("");
+    if authority.contains('@') {
+        let expected = "a URL without user and password; write them to username and password_file";
+        problems.0.push(ConfigProblem {
+            key: key.into(),
+            found: "credentials in the URL".into(),
+            expected: expected.into(),
+        });
+    } else {
+        let expected = "rtsp://host/path or file:///path/to/video.mp4";
+        problems.require(rest.is_some_and(|rest| !rest.is_empty()), key, url, expected);
+    }
+}
+
+fn check_polygon(key: &str, polygon: &Polygon, problems: &mut Problems) {
+    let count = polygon.len();
+    problems.require(count >= 3, key, format!("{count} corners"), "at least 3 corners");
+    let inside = |corner: &&[f32; 2]| !corner.iter().all(|value| (0.0..=1.0).contains(value));
+    if let Some(corner) = polygon.iter().find(inside) {
+        problems.require(false, key, corner, "corners as fractions of the picture, 0..1");
+    }
+    problems.require(!crosses_itself(polygon), key, "edges that cross", "edges that do not cross each other");
+    let area: f32 = edges(polygon).map(|([x1, y1], [x2, y2])| x1 * y2 - x2 * y1).sum::<f32>().abs() / 2.0;
+    problems.require(count < 3 || area > 1e-5, key, "corners on one line", "an area");
+}
+
+fn edges(polygon: &Polygon) -> impl Iterator<Item = ([f32; 2], [f32; 2])> + '_ {
+    (0..polygon.len()).map(|index| (polygon[index], polygon[(index + 1) % polygon.len()]))
+}
+
+fn crosses_itself(polygon: &Polygon) -> bool {
+    let side =
+        |[ax, ay]: [f32; 2], [bx, by]: [f32; 2], [px, py]: [f32; 2]| (bx - ax) * (py - ay) - (by - ay) * (px - ax);
+    let cross = |(a, b), (c, d)| side(a, b, c) * side(a, b, d) < 0.0 && side(c, d, a) * side(c, d, b) < 0.0;
+    let edges: Vec<_> = edges(polygon).collect();
+    edges.iter().enumerate().any(|(index, &first)| edges[index + 1..].iter().any(|&second| cross(first, second)))
+}
+
+fn check_rules(config: &Config, problems: &mut Problems) {
+    let is_zone = |id: &String| config.cameras.iter().any(|camera| camera.zones.iter().any(|zone| zone.id == *id));
+    for (rule, chosen) in &config.rules {
+        let key = |leaf: &str| format!("rules.{rule}.{leaf}");
+        if let Some(score) = chosen.score {
+            problems.require((0.0..=1.0).contains(&score), key("score"), score, "0..1");
+        }
+        if let Some(window) = chosen.window_s {
+            problems.require((1..=3600).contains(&window), key("window_s"), window, "1 to 3600 s");
+        }
+        if let Some(cool_down) = chosen.cool_down_s {
+            problems.require(cool_down <= 7 * 86_400, key("cool_down_s"), cool_down, "at most a week");
+        }
+        if let Some(Err(why)) = chosen.schedule.as_ref().map(|schedule| schedule.parse::<Schedule>()) {
+            let expected = format!("spans such as \"mon-fri 09:00-14:00,16:30-21:30\" ({why})");
+            problems.require(false, key("schedule"), &chosen.schedule, expected);
+        }
+        for zone in chosen.zones.iter().flatten().filter(|zone| !is_zone(zone)) {
+            problems.require(false, key("zones"), zone, "the id of a [[camera.zone]]");
+        }
+    }
+}
+
+fn check_uplink(config: &Config, problems: &mut Problems) {
+    let uplink = &config.uplink;
+    let broker = uplink.broker.as_str();
+    let host = broker.strip_prefix("mqtt://").map(|rest| rest.rsplit_once(':').map_or(rest, |(host, _)| host));
+    let loopback = host.is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
+    let expected = "mqtts://host:port (mqtt:// on loopback only)";
+    let valid = broker.is_empty() || broker.strip_prefix("mqtts://").is_some_and(|host| !host.is_empty()) || loopback;
+    problems.require(valid, "uplink.broker", broker, expected);
+    let pair = uplink.certificate_file.is_some() == uplink.key_file.is_some();
+    problems.require(
+        pair,
+        "uplink.certificate_file",
+        &uplink.certificate_file,
+        "certificate_file and key_file together",
+    );
+    let keepalive = uplink.keepalive_s;
+    problems.require((10..=3600).contains(&keepalive), "uplink.keepalive_s", keepalive, "10 to 3600 s");
+    let heartbeat = uplink.heartbeat_s;
+    problems.require((10..=86_400).contains(&heartbeat), "uplink.heartbeat_s", heartbeat, "10 to 86400 s");
+}

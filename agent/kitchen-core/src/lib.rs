@@ -1,0 +1,21 @@
+//! Every decision of the kitchen agent as pure values and state machines.
+//! Time, pictures and bytes come in as arguments; decisions go out as values.
+//! Never touches a socket, file, thread, clock or runtime.
+
+pub mod alert;
+pub mod caps;
+pub mod config;
+pub mod detection;
+pub mod episode;
+pub mod outbox;
+pub mod rules;
+pub mod sample;
+pub mod schedule;
+pub mod scheduler;
+pub mod time;
+pub mod tracker;
+pub mod transfer;
+pub mod view;
+pub mod watch;
+pub mod wire;
+pub mod zone;

@@ -1,0 +1,28 @@
+//! `animal`: a cat or a dog in the kitchen.
+
+use super::Hit;
+use crate::detection::Label;
+use crate::tracker::Track;
+use crate::zone::Area;
+
+#[must_use]
+pub fn look(tracks: &[Track], area: &Area) -> Option<Hit> {
+    let is_pet = |track: &&Track| matches!(track.label, Label::Cat | Label::Dog);
+    Hit::of(tracks.iter().filter(is_pet).filter(|track| area.contains(track.rect.foot())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::track;
+
+    #[test]
+    fn cats_and_dogs_count_and_nothing_else() {
+        let everywhere = Area::whole_picture();
+        let (cat, dog) = (track(Label::Cat, 0.6, [0.1, 0.5, 0.1, 0.1]), track(Label::Dog, 0.8, [0.5, 0.5, 0.2, 0.2]));
+        let person = track(Label::Person, 0.9, [0.5, 0.2, 0.1, 0.5]);
+        let hit = look(&[cat, dog, person.clone()], &everywhere).expect("two pets");
+        assert_eq!((hit.score, hit.boxes.len()), (0.8, 2));
+        assert_eq!(look(&[person], &everywhere), None);
+    }
+}

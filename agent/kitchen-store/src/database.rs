@@ -1,0 +1,141 @@
+//! The connection and what stands around it: settings, lock, identity, folders.
+//! Lives on the store's thread; everything durable goes through `synchronous=FULL`.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use kitchen_core::time::{Stamp, TimeQuality, Wall};
+use kitchen_core::wire::MessageId;
+use rusqlite::{Connection, Transaction};
+
+use crate::error::{During as _, StoreError};
+use crate::files::{self, Layout};
+use crate::identity::Identity;
+use crate::schema;
+
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The write-ahead log is cut back to this after a burst.
+const LOG_BYTES: i64 = 4 << 20;
+
+pub(crate) struct Database {
+    pub connection: Connection,
+    pub identity: Identity,
+    pub layout: Layout,
+    _lock: File,
+}
+
+impl Database {
+    pub fn open(directory: &Path, device: &str, boot_id: &str) -> Result<Self, StoreError> {
+        let layout = Layout::new(directory);
+        layout.create()?;
+        let lock = layout.lock()?;
+        let mut connection = Connection::open(&layout.database)
+            .map_err(|source| StoreError::Open { path: layout.database.clone(), source })?;
+        configure(&connection)?;
+        schema::migrate(&mut connection)?;
+        files::sync_folder(&layout.directory)?;
+        let identity = Identity::open(&mut connection, device, boot_id)?;
+        let database = Self { connection, identity, layout, _lock: lock };
+        database.remove_orphans()?;
+        Ok(database)
+    }
+
+    fn remove_orphans(&self) -> Result<(), StoreError> {
+        let pictures = "SELECT file FROM snapshots UNION ALL SELECT original_file FROM snapshots";
+        for (folder, sql) in [(&self.layout.snapshots, pictures), (&self.layout.clips, "SELECT file FROM clips")] {
+            let read = |connection: &Connection| {
+                connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<String>>>()
+            };
+            let named = read(&self.connection).during("list", "files")?;
+            let removed = files::remove_orphans(folder, &self.identity.store, &named)?;
+            if removed > 0 {
+                tracing::info!(folder = %folder.display(), removed, "files of interrupted writes removed");
+            }
+        }
+        Ok(())
+    }
+
+    pub fn next_id(&mut self) -> Result<MessageId, StoreError> {
+        self.identity.next_id(&self.connection)
+    }
+
+    /// One transaction that survives a power cut once this returns; it also notes the uptime.
+    pub fn durably<T>(
+        &mut self,
+        now: Stamp,
+        operation: &'static str,
+        subject: &str,
+        work: impl FnOnce(&Transaction<'_>, &Identity) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let transaction = self.connection.transaction().during(operation, subject)?;
+        note_uptime(&transaction, now).during(operation, subject)?;
+        let value = work(&transaction, &self.identity)?;
+        transaction.commit().during(operation, subject)?;
+        Ok(value)
+    }
+
+    /// One transaction that a power cut may undo, without a sync of its own; a later durable one takes it along.
+    pub fn cheaply<T>(
+        &mut self,
+        operation: &'static str,
+        subject: &str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.connection.pragma_update(None, "synchronous", "NORMAL").during(operation, subject)?;
+        let run = |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        let outcome: rusqlite::Result<T> = run(&mut self.connection);
+        self.connection.pragma_update(None, "synchronous", "FULL").during(operation, subject)?;
+        outcome.during(operation, subject)
+    }
+
+    pub fn save_time(&mut self, wall: Wall) -> Result<(), StoreError> {
+        self.cheaply("save", "the time", |transaction| {
+            transaction.execute("UPDATE identity SET saved_time = ?1", [wall.as_unix_millis()]).map(drop)
+        })
+    }
+}
+
+fn configure(connection: &Connection) -> Result<(), StoreError> {
+    const SUBJECT: &str = "the connection";
+    connection.busy_timeout(BUSY_TIMEOUT).during("configure", SUBJECT)?;
+    let mode: String = connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+        .during("configure", SUBJECT)?;
+    if mode != "wal" {
+        return Err(StoreError::JournalMode { found: mode });
+    }
+    connection.pragma_update(None, "synchronous", "FULL").during("configure", SUBJECT)?;
+    connection.pragma_update(None, "foreign_keys", true).during("configure", SUBJECT)?;
+    connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(())).during("configure", SUBJECT)
+}
+
+pub(crate) fn note_uptime(connection: &Connection, now: Stamp) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE identity SET uptime_last_ms = max(uptime_last_ms, ?1)")?
+        .execute([to_sql(now.mono.as_millis())])
+        .map(drop)
+}
+
+pub(crate) const fn is_trusted(quality: TimeQuality) -> bool {
+    !matches!(quality, TimeQuality::Floor | TimeQuality::None)
+}
+
+/// SQLite's integers are signed; nothing counted here comes near the difference.
+pub(crate) fn to_sql(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn from_sql(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+pub(crate) fn wall(value: Option<i64>) -> Option<Wall> {
+    value.map(Wall::from_unix_millis)
+}

@@ -1,0 +1,19 @@
+//! What the box remembers: alerts, their records, pictures and clips, and what waits for the district's receipt.
+//! SQLite in `agent.db`, files in `snapshots/` and `clips/`; a file is on the disk before the row that names it.
+//! One thread owns the connection. Never reads a clock: stamps come in as arguments.
+
+mod alerts;
+mod database;
+mod error;
+mod expiry;
+mod files;
+mod identity;
+mod outbox;
+mod reader;
+mod schema;
+mod store;
+
+pub use alerts::{AlertRow, NewClip, NewSnapshot, OpenedAlert, RecordRow};
+pub use error::StoreError;
+pub use reader::Reader;
+pub use store::{OpenOptions, Store};

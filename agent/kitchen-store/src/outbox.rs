@@ -1,0 +1,264 @@
+//! What waits for the district's receipt, in its order. A row leaves by a receipt or by a recorded expiry only.
+//! The bytes of a record are stored once and read back for every resend.
+
+use std::fs;
+
+use kitchen_core::outbox::{OutboxKind, Payload, Waiting};
+use kitchen_core::time::{Stamp, Wall};
+use kitchen_core::wire::{ClipInit, Envelope, MessageId, OutboxHealth, sha256_hex};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
+use serde_json::{Value, json};
+
+use crate::database::{Database, from_sql, is_trusted, to_sql, wall};
+use crate::error::{At as _, During as _, StoreError};
+use crate::files::Layout;
+use crate::identity::Identity;
+
+/// A record to store and to send.
+pub(crate) struct NewRecord<'a> {
+    pub id: &'a MessageId,
+    /// The envelope's type, e.g. `alert.opened`.
+    pub kind: &'a str,
+    pub alert_id: Option<&'a MessageId>,
+    pub topic_leaf: &'a str,
+    pub outbox: OutboxKind,
+    pub tier: u8,
+    pub body: Value,
+}
+
+pub(crate) fn insert_record(
+    transaction: &Transaction<'_>,
+    identity: &Identity,
+    stamp: Stamp,
+    new: NewRecord<'_>,
+) -> Result<(), StoreError> {
+    let id = new.id.to_string();
+    let bytes = Envelope::new(new.id.clone(), new.kind, &identity.device, stamp, new.body).to_bytes();
+    transaction
+        .prepare_cached("INSERT INTO records (id, type, alert_id, topic_leaf, envelope) VALUES (?1, ?2, ?3, ?4, ?5)")
+        .and_then(|mut insert| {
+            insert.execute((&id, new.kind, new.alert_id.map(ToString::to_string), new.topic_leaf, &bytes))
+        })
+        .during("store", &id)?;
+    let priority = new.outbox.priority(new.tier);
+    insert_waiting(transaction, identity, stamp, &id, new.outbox, priority, bytes.len() as u64)
+}
+
+pub(crate) fn insert_waiting(
+    transaction: &Transaction<'_>,
+    identity: &Identity,
+    stamp: Stamp,
+    id: &str,
+    kind: OutboxKind,
+    priority: u8,
+    bytes: u64,
+) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO outbox (id, kind, priority, bytes, created_at, created_trusted, \
+        created_uptime_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let uptime_ms = identity.uptime_ms(stamp.mono);
+    transaction
+        .prepare_cached(INSERT)
+        .and_then(|mut insert| {
+            insert.execute(params![
+                id,
+                kind.as_str(),
+                priority,
+                to_sql(bytes),
+                stamp.wall.as_unix_millis(),
+                is_trusted(stamp.quality),
+                to_sql(uptime_ms),
+            ])
+        })
+        .map(drop)
+        .during("queue", id)
+}
+
+/// A record about the box itself, on the topic `record`.
+pub(crate) fn insert_own_record(
+    transaction: &Transaction<'_>,
+    identity: &Identity,
+    stamp: Stamp,
+    id: &MessageId,
+    kind: &str,
+    body: Value,
+) -> Result<(), StoreError> {
+    let new = NewRecord { id, kind, alert_id: None, topic_leaf: "record", outbox: OutboxKind::Record, tier: 0, body };
+    insert_record(transaction, identity, stamp, new)
+}
+
+impl Database {
+    pub fn append_record(&mut self, stamp: Stamp, kind: &str, body: Value) -> Result<MessageId, StoreError> {
+        let id = self.next_id()?;
+        self.durably(stamp, "store", kind, |transaction, identity| {
+            insert_own_record(transaction, identity, stamp, &id, kind, body)
+        })?;
+        Ok(id)
+    }
+
+    pub fn outbox_load(&self, id: &str) -> Result<Option<Payload>, StoreError> {
+        let kind: Option<String> = self
+            .connection
+            .prepare_cached("SELECT kind FROM outbox WHERE id = ?1 AND set_aside IS NULL")
+            .and_then(|mut query| query.query_row([id], |row| row.get(0)).optional())
+            .during("look up", id)?;
+        match kind.and_then(|kind| kind.parse().ok()) {
+            None => Ok(None),
+            Some(OutboxKind::Snapshot) => load_snapshot(&self.connection, &self.layout, id).map(Some),
+            Some(OutboxKind::Clip) => load_clip(&self.connection, &self.layout, id).map(Some),
+            Some(OutboxKind::Alert | OutboxKind::Record | OutboxKind::Command) => self
+                .connection
+                .prepare_cached("SELECT topic_leaf, envelope FROM records WHERE id = ?1")
+                .and_then(|mut query| {
+                    query.query_row([id], |row| Ok(Payload::Record { topic_leaf: row.get(0)?, bytes: row.get(1)? }))
+                })
+                .map(Some)
+                .during("read", id),
+        }
+    }
+
+    pub fn outbox_sent(&mut self, ids: &[String], now: Wall) -> Result<(), StoreError> {
+        let now = now.as_unix_millis();
+        self.cheaply("note as sent", &list(ids), |transaction| {
+            let mut waiting =
+                transaction.prepare_cached("UPDATE outbox SET attempts = attempts + 1, sent_at = ?2 WHERE id = ?1")?;
+            let mut record = transaction.prepare_cached("UPDATE records SET sent_at = ?2 WHERE id = ?1")?;
+            for id in ids {
+                waiting.execute((id, now))?;
+                record.execute((id, now))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Undone by a power cut, a receipt comes again with the next resend: no sync is needed.
+    pub fn outbox_receipted(&mut self, ids: &[String], now: Wall) -> Result<usize, StoreError> {
+        let now = now.as_unix_millis();
+        self.cheaply("remove as receipted", &list(ids), |transaction| {
+            // A clip's receipt is its own message; its id in an acknowledgement means nothing.
+            let mut waiting = transaction.prepare_cached("DELETE FROM outbox WHERE id = ?1 AND kind <> 'clip'")?;
+            let mut record = transaction.prepare_cached("UPDATE records SET receipted_at = ?2 WHERE id = ?1")?;
+            let mut snapshot = transaction.prepare_cached("UPDATE snapshots SET receipted_at = ?2 WHERE id = ?1")?;
+            let mut removed = 0;
+            for id in ids {
+                if waiting.execute([id])? > 0 {
+                    removed += 1;
+                    record.execute((id, now))?;
+                    snapshot.execute((id, now))?;
+                }
+            }
+            Ok(removed)
+        })
+    }
+
+    pub fn outbox_clip_stored(&mut self, clip_id: &str, now: Wall) -> Result<bool, StoreError> {
+        self.cheaply("remove as stored", clip_id, |transaction| {
+            let removed = transaction.execute("DELETE FROM outbox WHERE id = ?1 AND kind = 'clip'", [clip_id])? > 0;
+            if removed {
+                let now = now.as_unix_millis();
+                transaction.execute("UPDATE clips SET stored_at = ?2 WHERE clip_id = ?1", (clip_id, now))?;
+            }
+            Ok(removed)
+        })
+    }
+
+    pub fn outbox_set_aside(&mut self, id: &str, reason: &str, now: Stamp) -> Result<bool, StoreError> {
+        let record_id = self.next_id()?;
+        self.durably(now, "set aside", id, |transaction, identity| {
+            let kind: Option<String> = transaction
+                .query_row(
+                    "UPDATE outbox SET set_aside = ?2 WHERE id = ?1 AND set_aside IS NULL RETURNING kind",
+                    (id, reason),
+                    |row| row.get(0),
+                )
+                .optional()
+                .during("set aside", id)?;
+            let Some(kind) = kind else { return Ok(false) };
+            let body = json!({ "id": id, "kind": kind, "reason": reason });
+            insert_own_record(transaction, identity, now, &record_id, "set_aside", body)?;
+            Ok(true)
+        })
+    }
+}
+
+fn list(ids: &[String]) -> String {
+    match ids {
+        [id] => id.clone(),
+        _ => format!("{} messages", ids.len()),
+    }
+}
+
+fn load_snapshot(connection: &Connection, layout: &Layout, id: &str) -> Result<Payload, StoreError> {
+    let (alert_id, file, sha256, width, height): (String, String, String, u32, u32) = connection
+        .prepare_cached("SELECT alert_id, file, sha256, width, height FROM snapshots WHERE id = ?1")
+        .and_then(|mut query| {
+            query.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+        })
+        .during("read", id)?;
+    let path = layout.snapshots.join(file);
+    let bytes = fs::read(&path).at("read", &path)?;
+    if sha256_hex(&bytes) != sha256 {
+        return Err(StoreError::Damaged { path });
+    }
+    let topic_leaf = format!("snapshot/{alert_id}");
+    let properties = vec![
+        ("id".to_owned(), id.to_owned()),
+        ("alert_id".to_owned(), alert_id),
+        ("sha256".to_owned(), sha256),
+        ("width".to_owned(), width.to_string()),
+        ("height".to_owned(), height.to_string()),
+    ];
+    Ok(Payload::Snapshot { topic_leaf, bytes, properties })
+}
+
+fn load_clip(connection: &Connection, layout: &Layout, id: &str) -> Result<Payload, StoreError> {
+    let (file, init): (String, String) = connection
+        .prepare_cached("SELECT file, init FROM clips WHERE clip_id = ?1")
+        .and_then(|mut query| query.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))))
+        .during("read", id)?;
+    let init: ClipInit = serde_json::from_str(&init).during("read", id)?;
+    Ok(Payload::Clip { init, path: layout.clips.join(file) })
+}
+
+/// What waits and is not set aside, in the order in which it should be sent.
+pub(crate) fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+    const QUERY: &str = "SELECT o.id, o.kind, o.priority, o.bytes, o.created_at, o.attempts, o.sent_at, c.init \
+        FROM outbox o LEFT JOIN clips c ON c.clip_id = o.id WHERE o.set_aside IS NULL \
+        ORDER BY o.priority, o.position LIMIT ?1";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let read = |connection: &Connection| {
+        connection.prepare_cached(QUERY)?.query_map([limit], read_waiting)?.collect::<rusqlite::Result<Vec<Waiting>>>()
+    };
+    read(connection).during("list", "the outbox")
+}
+
+fn read_waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
+    let text = |column, error: Box<dyn std::error::Error + Send + Sync>| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
+    };
+    let init: Option<String> = row.get(7)?;
+    Ok(Waiting {
+        id: row.get(0)?,
+        kind: row.get::<_, String>(1)?.parse().map_err(|error: String| text(1, error.into()))?,
+        priority: row.get(2)?,
+        bytes: from_sql(row.get(3)?),
+        created: Wall::from_unix_millis(row.get(4)?),
+        attempts: row.get(5)?,
+        sent: wall(row.get(6)?),
+        clip: init.map(|init| serde_json::from_str(&init)).transpose().map_err(|error| text(7, error.into()))?,
+    })
+}
+
+pub(crate) fn health(connection: &Connection, now: Wall) -> Result<OutboxHealth, StoreError> {
+    const QUERY: &str = "SELECT count(*), coalesce(sum(bytes), 0), min(created_at) FROM outbox WHERE set_aside IS NULL";
+    connection
+        .query_row(QUERY, [], |row| {
+            let oldest: Option<i64> = row.get(2)?;
+            let age_ms = oldest.map_or(0, |oldest| now.as_unix_millis().saturating_sub(oldest));
+            Ok(OutboxHealth {
+                count: from_sql(row.get(0)?),
+                bytes: from_sql(row.get(1)?),
+                oldest_s: from_sql(age_ms / 1000),
+            })
+        })
+        .during("measure", "the outbox")
+}

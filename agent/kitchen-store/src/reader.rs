@@ -1,0 +1,94 @@
+//! Reads the store while the agent runs or is down: opens read-only, takes no lock, makes no database.
+
+use std::path::Path;
+
+use kitchen_core::outbox::Waiting;
+use kitchen_core::time::Wall;
+use kitchen_core::wire::OutboxHealth;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::alerts::{self, AlertRow};
+use crate::database::BUSY_TIMEOUT;
+use crate::error::{During as _, StoreError};
+use crate::files::Layout;
+use crate::{outbox, schema};
+
+/// A store opened for reading only.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    layout: Layout,
+}
+
+impl Reader {
+    pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
+        let layout = Layout::new(directory);
+        match layout.database.try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Err(StoreError::Missing { path: layout.database }),
+            Err(source) => return Err(StoreError::File { operation: "look for", path: layout.database, source }),
+        }
+        let connection = connect(&layout)?;
+        connection.busy_timeout(BUSY_TIMEOUT).during("configure", "the connection")?;
+        let (found, known) = (schema::version(&connection)?, schema::known_version());
+        match found {
+            _ if found > known => Err(StoreError::SchemaNewer { found, known }),
+            _ if found < known => Err(StoreError::SchemaOlder { found, known }),
+            _ => Ok(Self { connection, layout }),
+        }
+    }
+
+    /// The newest `limit` alerts, newest first.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn alerts(&self, limit: usize) -> Result<Vec<AlertRow>, StoreError> {
+        alerts::alerts(&self.connection, &self.layout, limit)
+    }
+
+    /// How many alerts were opened at `since` or later.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn alerts_since(&self, since: Wall) -> Result<u64, StoreError> {
+        alerts::alerts_since(&self.connection, since)
+    }
+
+    /// The first `limit` messages that wait, in the order in which they are sent.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn outbox_waiting(&self, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        outbox::waiting(&self.connection, limit)
+    }
+
+    /// How much waits, and since when.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn outbox_health(&self, now: Wall) -> Result<OutboxHealth, StoreError> {
+        outbox::health(&self.connection, now)
+    }
+}
+
+/// Reading a database in WAL mode makes its shared-memory file. Who may not write to the folder
+/// can still read a database that was closed cleanly, since then nothing lies in the log.
+fn connect(layout: &Layout) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || {
+        let connection = Connection::open_with_flags(&layout.database, flags)?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        Ok(connection)
+    };
+    let failed = match open() {
+        Ok(connection) => return Ok(connection),
+        Err(source) => StoreError::Open { path: layout.database.clone(), source },
+    };
+    let log = layout.directory.join("agent.db-wal");
+    if log.metadata().is_ok_and(|log| log.len() > 0) {
+        return Err(failed);
+    }
+    let path = layout.database.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    Connection::open_with_flags(format!("file:{path}?immutable=1"), flags | OpenFlags::SQLITE_OPEN_URI)
+        .map_err(|_| failed)
+}

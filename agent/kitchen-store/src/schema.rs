@@ -1,0 +1,93 @@
+//! The schema and the steps that lead to it from every earlier version.
+//! `PRAGMA user_version` is the number of steps taken.
+
+use rusqlite::Connection;
+
+use crate::error::{During as _, StoreError};
+
+/// What a new database gets.
+const SCHEMA: &str = include_str!("schema.sql");
+/// Step n leads from version n to n + 1. A step that was released never changes.
+const STEPS: &[&str] = &[include_str!("migrations/0001.sql")];
+
+/// The version that this program reads and writes.
+pub(crate) fn known_version() -> u32 {
+    u32::try_from(STEPS.len()).unwrap_or(u32::MAX)
+}
+
+pub(crate) fn version(connection: &Connection) -> Result<u32, StoreError> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0)).during("read", "the schema version")
+}
+
+/// Makes the schema in a new database, or takes the steps that an older one lacks, each in its own transaction.
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let (found, known) = (version(connection)?, known_version());
+    if found > known {
+        return Err(StoreError::SchemaNewer { found, known });
+    }
+    if found == 0 {
+        return apply(connection, SCHEMA, known);
+    }
+    for (version, step) in (1..).zip(STEPS).skip_while(|(version, _)| *version <= found) {
+        apply(connection, step, version)?;
+        tracing::info!(version, "database upgraded");
+    }
+    Ok(())
+}
+
+fn apply(connection: &mut Connection, sql: &str, version: u32) -> Result<(), StoreError> {
+    let run = |connection: &mut Connection| {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()
+    };
+    run(connection).map_err(|source| StoreError::Migrate { version, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema_of(connection: &Connection) -> Vec<String> {
+        let mut statement = connection
+            .prepare("SELECT type || ' ' || name || ' ' || coalesce(sql, '') FROM sqlite_schema ORDER BY type, name")
+            .expect("valid");
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("query");
+        rows.map(|row| row.expect("text").split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    #[test]
+    fn stepwise_upgrade_from_every_version_equals_a_new_schema() {
+        let mut fresh = Connection::open_in_memory().expect("memory");
+        migrate(&mut fresh).expect("fresh");
+        assert_eq!(version(&fresh).expect("version"), known_version());
+        for start in 1..=known_version() {
+            let mut old = Connection::open_in_memory().expect("memory");
+            for (version, step) in (1..=start).zip(STEPS) {
+                apply(&mut old, step, version).expect("step");
+            }
+            migrate(&mut old).expect("upgrade");
+            assert_eq!(version(&old).expect("version"), known_version());
+            assert_eq!(schema_of(&old), schema_of(&fresh), "from version {start}");
+        }
+    }
+
+    #[test]
+    fn a_newer_database_is_left_alone() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        connection.pragma_update(None, "user_version", 99).expect("pragma");
+        let error = migrate(&mut connection).expect_err("newer");
+        assert!(matches!(error, StoreError::SchemaNewer { found: 99, .. }), "{error}");
+        assert!(schema_of(&connection).is_empty());
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_version_before_it() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        let error = apply(&mut connection, "CREATE TABLE a (b) STRICT; nonsense", 7).expect_err("syntax");
+        assert!(matches!(error, StoreError::Migrate { version: 7, .. }), "{error}");
+        assert_eq!(version(&connection).expect("version"), 0);
+        assert!(schema_of(&connection).is_empty());
+    }
+}

@@ -1,0 +1,252 @@
+//! The handle to the store: a call is a closure that the store's thread runs; the caller waits for its answer.
+//! Cheap to clone. The last handle that goes ends the thread and closes the database.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use kitchen_core::alert::{AlertBody, AlertRecord, ClipRef};
+use kitchen_core::outbox::{Payload, Waiting};
+use kitchen_core::time::{Stamp, Wall};
+use kitchen_core::wire::{MessageId, OutboxHealth, Session};
+use serde_json::Value;
+
+use crate::alerts::{self, AlertRow, NewClip, NewSnapshot, OpenedAlert};
+use crate::database::Database;
+use crate::error::StoreError;
+use crate::reader::Reader;
+use crate::{identity, outbox};
+
+/// Calls that may wait for the store's thread; further callers block.
+const CALLS: usize = 64;
+
+type Call = Box<dyn FnOnce(&mut Database) + Send>;
+
+/// Where the store lies and for whom it writes.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions<'a> {
+    /// The store's own folder, `<state_dir>/store`.
+    pub dir: &'a Path,
+    pub device: &'a str,
+    /// The kernel's `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: &'a str,
+}
+
+/// What the box remembers. Every call blocks until the store's thread has answered.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    calls: Option<SyncSender<Call>>,
+    thread: Option<JoinHandle<()>>,
+    store_id: String,
+    boot: u32,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.calls = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's thread had panicked");
+        }
+    }
+}
+
+#[expect(clippy::missing_errors_doc, reason = "each fails when the disk or the database does; StoreError says how")]
+impl Store {
+    /// Opens or makes the store, upgrades its schema, counts the boot and starts the thread.
+    /// One process can hold a store; another one gets [`StoreError::InUse`].
+    pub fn open(options: OpenOptions<'_>) -> Result<Self, StoreError> {
+        let database = Database::open(options.dir, options.device, options.boot_id)?;
+        let (store_id, boot) = (database.identity.store.clone(), database.identity.boot);
+        let (calls, waiting) = sync_channel(CALLS);
+        let thread = thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || serve(database, &waiting))
+            .map_err(|source| StoreError::Thread { source })?;
+        Ok(Self { shared: Arc::new(Shared { calls: Some(calls), thread: Some(thread), store_id, boot }) })
+    }
+
+    /// Opens the store in `dir` for reading, whether or not an agent runs; never makes one.
+    pub fn read_only(dir: &Path) -> Result<Reader, StoreError> {
+        Reader::open(dir)
+    }
+
+    /// Six letters and digits, made with the database.
+    #[must_use]
+    pub fn store_id(&self) -> String {
+        self.shared.store_id.clone()
+    }
+
+    /// How many boots of the kernel this store has seen, this one included.
+    #[must_use]
+    pub fn boot(&self) -> u32 {
+        self.shared.boot
+    }
+
+    /// A session with an `n` that no earlier one had; one for each start of a connection.
+    pub fn next_session(&self) -> Result<Session, StoreError> {
+        self.call("count the session", |database| identity::next_session(&database.connection))
+    }
+
+    /// An id above all earlier ones, for a message that is not stored.
+    pub fn next_id(&self) -> Result<MessageId, StoreError> {
+        self.call("make an id", Database::next_id)
+    }
+
+    /// Stores a new alert with its pictures. It and its `alert.opened` have the id that is returned;
+    /// `body.alert_id` and `body.snapshot` are filled in. Once this returns, a power cut takes nothing back.
+    pub fn open_alert(
+        &self,
+        stamp: Stamp,
+        body: AlertBody,
+        snapshot: Option<NewSnapshot>,
+    ) -> Result<OpenedAlert, StoreError> {
+        self.call("store an alert", move |database| database.open_alert(stamp, body, snapshot.as_ref()))
+    }
+
+    /// Stores a further record of an alert; `closed` closes it at `stamp`, with the body's reason, once.
+    /// `body.alert_id` is filled in, `body.snapshot` and `body.clip` are the caller's.
+    pub fn append_alert_record(
+        &self,
+        stamp: Stamp,
+        alert_id: &MessageId,
+        record: AlertRecord,
+        body: AlertBody,
+    ) -> Result<MessageId, StoreError> {
+        let alert_id = alert_id.clone();
+        self.call("store an alert's record", move |database| {
+            database.append_alert_record(stamp, &alert_id, record, body)
+        })
+    }
+
+    /// Stores a clip, its `alert.clip` and what is to be sent; `body.clip` and `body.clip_status` are filled in.
+    pub fn attach_clip(
+        &self,
+        stamp: Stamp,
+        alert_id: &MessageId,
+        clip: NewClip,
+        body: AlertBody,
+    ) -> Result<ClipRef, StoreError> {
+        let alert_id = alert_id.clone();
+        self.call("store a clip", move |database| database.attach_clip(stamp, &alert_id, &clip, body))
+    }
+
+    /// Stores a record about the box itself for the topic `record`; `kind` is the envelope's type.
+    pub fn append_record(&self, stamp: Stamp, kind: &str, body: Value) -> Result<MessageId, StoreError> {
+        let kind = kind.to_owned();
+        self.call("store a record", move |database| database.append_record(stamp, &kind, body))
+    }
+
+    /// Alerts that are not closed, oldest first.
+    pub fn open_alerts(&self) -> Result<Vec<AlertRow>, StoreError> {
+        self.call("list open alerts", |database| alerts::open_alerts(&database.connection, &database.layout))
+    }
+
+    /// The newest `limit` alerts, newest first.
+    pub fn alerts(&self, limit: usize) -> Result<Vec<AlertRow>, StoreError> {
+        self.call("list alerts", move |database| alerts::alerts(&database.connection, &database.layout, limit))
+    }
+
+    /// How many alerts were opened at `since` or later.
+    pub fn alerts_since(&self, since: Wall) -> Result<u64, StoreError> {
+        self.call("count alerts", move |database| alerts::alerts_since(&database.connection, since))
+    }
+
+    /// The first `limit` messages that wait and are not set aside, in the order in which they are to be sent.
+    pub fn outbox_waiting(&self, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        self.call("list the outbox", move |database| outbox::waiting(&database.connection, limit))
+    }
+
+    /// What to publish for a waiting message; `None` when it does not wait any more.
+    /// A snapshot whose file is gone or changed is an error: set it aside.
+    pub fn outbox_load(&self, id: &str) -> Result<Option<Payload>, StoreError> {
+        let id = id.to_owned();
+        self.call("load a message", move |database| database.outbox_load(&id))
+    }
+
+    /// Counts an attempt for each id. Not synced by itself.
+    pub fn outbox_sent(&self, ids: &[String], now: Wall) -> Result<(), StoreError> {
+        let ids = ids.to_vec();
+        self.call("note messages as sent", move |database| database.outbox_sent(&ids, now))
+    }
+
+    /// Removes what the district has acknowledged and returns how many waited. Unknown ids and clips are ignored.
+    pub fn outbox_receipted(&self, ids: &[String], now: Wall) -> Result<usize, StoreError> {
+        let ids = ids.to_vec();
+        self.call("remove receipted messages", move |database| database.outbox_receipted(&ids, now))
+    }
+
+    /// Removes a clip that the district has stored; its file stays. Whether it waited.
+    pub fn outbox_clip_stored(&self, clip_id: &str, now: Wall) -> Result<bool, StoreError> {
+        let clip_id = clip_id.to_owned();
+        self.call("remove a stored clip", move |database| database.outbox_clip_stored(&clip_id, now))
+    }
+
+    /// Sets aside a clip that the district has rejected, and records it.
+    pub fn outbox_clip_rejected(&self, clip_id: &str, reason: &str, now: Stamp) -> Result<(), StoreError> {
+        self.outbox_set_aside(clip_id, reason, now).map(drop)
+    }
+
+    /// Sets aside a message that holds others up, and records it. Whether it waited; unknown ids are ignored.
+    pub fn outbox_set_aside(&self, id: &str, reason: &str, now: Stamp) -> Result<bool, StoreError> {
+        let (id, reason) = (id.to_owned(), reason.to_owned());
+        self.call("set a message aside", move |database| database.outbox_set_aside(&id, &reason, now))
+    }
+
+    /// How much waits, and since when.
+    pub fn outbox_health(&self, now: Wall) -> Result<OutboxHealth, StoreError> {
+        self.call("measure the outbox", move |database| outbox::health(&database.connection, now))
+    }
+
+    /// Gives up what has waited too long for its class, each with a record. Nothing while the clock is not trusted.
+    /// Call it every few minutes even so: it notes the uptime.
+    pub fn expire(&self, now: Stamp) -> Result<usize, StoreError> {
+        self.call("expire messages", move |database| database.expire(now))
+    }
+
+    /// Saves the time below which the clock shall not start again. A failure is logged only.
+    pub fn save_time(&self, wall: Wall) {
+        if let Err(error) = self.call("save the time", move |database| database.save_time(wall)) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "time not saved");
+        }
+    }
+
+    /// The time last saved; `None` when there is none or it can't be read, which is logged.
+    #[must_use]
+    pub fn saved_time(&self) -> Option<Wall> {
+        self.call("read the saved time", |database| identity::saved_time(&database.connection)).unwrap_or_else(
+            |error| {
+                tracing::warn!(error = &error as &dyn std::error::Error, "saved time not read");
+                None
+            },
+        )
+    }
+
+    fn call<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let stopped = || StoreError::Stopped { operation };
+        let (reply, answer) = sync_channel(1);
+        let call: Call = Box::new(move |database| {
+            // Who does not wait any more misses nothing that the rows don't say.
+            let _ = reply.send(work(database));
+        });
+        self.shared.calls.as_ref().ok_or_else(stopped)?.send(call).map_err(|_| stopped())?;
+        answer.recv().map_err(|_| stopped())?
+    }
+}
+
+fn serve(mut database: Database, calls: &Receiver<Call>) {
+    for call in calls {
+        call(&mut database);
+    }
+}

@@ -1,0 +1,233 @@
+//! One message from a box: checked, stored, and turned into receipts and events.
+//! Never trusts a message: what is malformed is counted and gets no receipt, and nothing it holds stops the district.
+
+use std::io;
+use std::path::PathBuf;
+
+use kitchen_core::time::Wall;
+use kitchen_core::wire::{
+    ClipFin, ClipInit, ClipReceipt, Envelope, MessageId, StateBody, VERSION, sha256_hex, split_topic,
+};
+use kitchen_uplink::Message;
+use kitchen_uplink::clip::{CRC_PROPERTY, crc_text};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::clips::{Clip, ClipError, ClipOutcome, is_sha256};
+use crate::event::DistrictEvent;
+use crate::files::{self, Files};
+use crate::store::{RecordRow, Seen, SnapshotRow, Store, StoreError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    #[error("malformed: {0}")]
+    Malformed(&'static str),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("snapshot {path} can't be written: check the disk's space and health", path = path.display())]
+    Snapshot { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Clip(ClipError),
+}
+
+impl From<ClipError> for IntakeError {
+    fn from(error: ClipError) -> Self {
+        match error {
+            ClipError::Malformed(what) => Self::Malformed(what),
+            other => Self::Clip(other),
+        }
+    }
+}
+
+/// What a message leads to, once the transaction around it is durable.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Device and id to acknowledge.
+    pub receipt: Option<(String, String)>,
+    /// Device and the answer about a clip.
+    pub answer: Option<(String, ClipReceipt)>,
+    pub events: Vec<DistrictEvent>,
+}
+
+impl Outcome {
+    fn of_clip(device: &str, outcome: ClipOutcome) -> Self {
+        let answer = outcome.answer.map(|answer| (device.to_owned(), answer));
+        Self { receipt: None, answer, events: outcome.events }
+    }
+}
+
+/// Where messages go.
+pub struct Intake {
+    pub store: Store,
+    pub files: Files,
+}
+
+impl Intake {
+    /// Stores one message; nothing counts before the caller's commit.
+    pub fn take(&self, message: &Message, now: Wall) -> Result<Outcome, IntakeError> {
+        let (device, leaf) = split_topic(&message.topic, "up").ok_or(IntakeError::Malformed("the topic"))?;
+        let levels: Vec<&str> = leaf.split('/').collect();
+        match levels.as_slice() {
+            // A retained value that was cleared.
+            ["state" | "reported"] if message.payload.is_empty() => Ok(Outcome::default()),
+            ["state"] => self.state(device, &message.payload, now),
+            ["heartbeat" | "reported"] => self.last_value(device, leaf, &message.payload, now),
+            ["alert", _] | ["command", _] | ["record"] => self.record(device, leaf, &message.payload, now),
+            ["snapshot", alert_id] => self.snapshot(device, alert_id, message, now),
+            ["clip", clip_id, last] => self.clip(device, clip_id, last, message, now),
+            // `sync` asks for what is pending, which is nothing in this version; unknown leaves are later versions'.
+            _ => Ok(Outcome::default()),
+        }
+    }
+
+    fn record(&self, device: &str, leaf: &str, payload: &[u8], now: Wall) -> Result<Outcome, IntakeError> {
+        let envelope = envelope(device, payload)?;
+        let record: Value = serde_json::from_slice(payload).map_err(|_| IntakeError::Malformed("no JSON"))?;
+        let id = envelope.id.to_string();
+        let sha256 = sha256_hex(payload);
+        let kind = envelope.kind;
+        let row =
+            RecordRow { device, id: &id, sha256: &sha256, kind: &kind, leaf, envelope: payload, received_at: now };
+        let seen = self.store.insert_record(&row)?;
+        let mut events = conflict_event(seen, device, &id, now);
+        if seen != Seen::Repeated {
+            events.push(record_event(device, leaf, &id, kind, record, now));
+        }
+        Ok(Outcome { receipt: Some((device.to_owned(), id)), answer: None, events })
+    }
+
+    fn snapshot(&self, device: &str, alert_id: &str, message: &Message, now: Wall) -> Result<Outcome, IntakeError> {
+        let alert: MessageId = alert_id.parse().map_err(|_| IntakeError::Malformed("a snapshot's alert id"))?;
+        let property = |name, what| message.property(name).ok_or(IntakeError::Malformed(what));
+        let id = property("id", "a snapshot without id")?;
+        id.parse::<MessageId>().map_err(|_| IntakeError::Malformed("a snapshot's id"))?;
+        if property("alert_id", "a snapshot without alert_id")? != alert_id {
+            return Err(IntakeError::Malformed("a snapshot's alert_id is not its topic's"));
+        }
+        let sha256 = property("sha256", "a snapshot without sha256")?;
+        if !is_sha256(sha256) || sha256_hex(&message.payload) != sha256 {
+            return Err(IntakeError::Malformed("a snapshot's sha256 is not that of its bytes"));
+        }
+        let receipt = Some((device.to_owned(), id.to_owned()));
+        let seen = self.store.snapshot_seen(device, id, sha256)?;
+        if seen == Seen::Repeated {
+            return Ok(Outcome { receipt, ..Outcome::default() });
+        }
+        let plain = self.files.snapshot(device, &alert, None);
+        let is_taken = self.store.snapshot_at(&plain)?.is_some_and(|held| held != sha256);
+        let path = if is_taken { self.files.snapshot(device, &alert, Some(sha256)) } else { plain };
+        files::write_durably(&path, &message.payload)
+            .map_err(|source| IntakeError::Snapshot { path: path.clone(), source })?;
+        let bytes = message.payload.len() as u64;
+        let (width, height) = (message.property("width"), message.property("height"));
+        let row = SnapshotRow { device, id, sha256, alert_id, bytes, width, height, path: &path, received_at: now };
+        self.store.insert_snapshot(&row, seen)?;
+        let mut events = conflict_event(seen, device, id, now);
+        events.push(DistrictEvent::Snapshot {
+            device: device.to_owned(),
+            id: id.to_owned(),
+            alert_id: alert_id.to_owned(),
+            sha256: sha256.to_owned(),
+            bytes,
+            received_at: now,
+            path,
+        });
+        Ok(Outcome { receipt, answer: None, events })
+    }
+
+    fn clip(
+        &self,
+        device: &str,
+        clip_id: &str,
+        last: &str,
+        message: &Message,
+        now: Wall,
+    ) -> Result<Outcome, IntakeError> {
+        let id: MessageId = clip_id.parse().map_err(|_| IntakeError::Malformed("a clip's id"))?;
+        let clip = Clip { store: &self.store, files: &self.files, device, clip_id: &id, now };
+        let outcome = match last {
+            "init" => {
+                let init: ClipInit = body(device, &message.payload)?;
+                if init.clip_id != clip_id {
+                    return Err(IntakeError::Malformed("init names another clip than its topic"));
+                }
+                clip.init(&init, &message.payload)?
+            }
+            "fin" => {
+                let fin: ClipFin = body(device, &message.payload)?;
+                if fin.clip_id != clip_id {
+                    return Err(IntakeError::Malformed("fin names another clip than its topic"));
+                }
+                clip.fin(&fin)?
+            }
+            "abort" => clip.abort()?,
+            offset => {
+                let offset = offset.parse().map_err(|_| IntakeError::Malformed("a chunk's offset"))?;
+                if message.property(CRC_PROPERTY) != Some(crc_text(&message.payload).as_str()) {
+                    return Err(IntakeError::Malformed("a chunk's crc32 is not that of its bytes"));
+                }
+                clip.chunk(offset, &message.payload)?
+            }
+        };
+        Ok(Outcome::of_clip(device, outcome))
+    }
+
+    fn state(&self, device: &str, payload: &[u8], now: Wall) -> Result<Outcome, IntakeError> {
+        let envelope = envelope(device, payload)?;
+        let state: StateBody =
+            serde_json::from_value(envelope.body).map_err(|_| IntakeError::Malformed("the body of a state"))?;
+        let is_news = self.store.put_last_value(device, "state", Some(&state.session), payload, now)?;
+        let event = is_news.then(|| DistrictEvent::State {
+            device: device.to_owned(),
+            online: state.online,
+            received_at: now,
+            state: serde_json::from_slice(payload).unwrap_or(Value::Null),
+        });
+        Ok(Outcome { events: event.into_iter().collect(), ..Outcome::default() })
+    }
+
+    fn last_value(&self, device: &str, leaf: &str, payload: &[u8], now: Wall) -> Result<Outcome, IntakeError> {
+        envelope(device, payload)?;
+        let value: Value = serde_json::from_slice(payload).map_err(|_| IntakeError::Malformed("no JSON"))?;
+        let is_news = self.store.put_last_value(device, leaf, None, payload, now)?;
+        let device = device.to_owned();
+        let event = is_news.then_some(match leaf {
+            "heartbeat" => DistrictEvent::Heartbeat { device, received_at: now, heartbeat: value },
+            _ => DistrictEvent::Reported { device, received_at: now, reported: value },
+        });
+        Ok(Outcome { events: event.into_iter().collect(), ..Outcome::default() })
+    }
+}
+
+fn envelope(device: &str, payload: &[u8]) -> Result<Envelope, IntakeError> {
+    let envelope: Envelope = serde_json::from_slice(payload).map_err(|_| IntakeError::Malformed("no envelope"))?;
+    if envelope.v != VERSION {
+        return Err(IntakeError::Malformed("an envelope of another version"));
+    }
+    if envelope.device != device {
+        return Err(IntakeError::Malformed("an envelope of another device than its topic"));
+    }
+    Ok(envelope)
+}
+
+fn body<T: DeserializeOwned>(device: &str, payload: &[u8]) -> Result<T, IntakeError> {
+    serde_json::from_value(envelope(device, payload)?.body).map_err(|_| IntakeError::Malformed("an envelope's body"))
+}
+
+fn conflict_event(seen: Seen, device: &str, id: &str, now: Wall) -> Vec<DistrictEvent> {
+    let (device, id) = (device.to_owned(), id.to_owned());
+    (seen == Seen::Conflict).then_some(DistrictEvent::Conflict { device, id, received_at: now }).into_iter().collect()
+}
+
+fn record_event(device: &str, leaf: &str, id: &str, kind: String, record: Value, now: Wall) -> DistrictEvent {
+    let (device, id) = (device.to_owned(), id.to_owned());
+    match leaf.split_once('/') {
+        Some(("alert", rule)) => {
+            DistrictEvent::Alert { device, id, kind, rule: rule.to_owned(), received_at: now, record }
+        }
+        Some((_, command_id)) => {
+            DistrictEvent::Command { device, id, command_id: command_id.to_owned(), received_at: now, record }
+        }
+        None => DistrictEvent::Record { device, id, kind, received_at: now, record },
+    }
+}

@@ -1,0 +1,14 @@
+//! The district's end of the contract: a reference receiver that stores what boxes send and acknowledges it.
+//! Never acknowledges what is not durable.
+
+mod clips;
+mod district;
+mod event;
+mod files;
+mod intake;
+mod replies;
+mod store;
+
+pub use district::{District, DistrictError, DistrictOptions};
+pub use event::DistrictEvent;
+pub use store::StoreError;

@@ -1,0 +1,16 @@
+//! MQTT 5 between the box and the district: one client for both ends, and the box's shell around the outbox.
+//! Never decides what is sent when; `kitchen-core`'s scheduler and transfer do.
+
+pub mod clip;
+pub mod explain;
+pub mod mqtt;
+pub mod outbox;
+pub mod reconnect;
+pub mod tls;
+pub mod uplink;
+
+pub use mqtt::{Link, LinkEvent, LinkOptions, Message, Publication, PublishError, Publisher, Token, Will};
+pub use outbox::{Outbox, OutboxError, Presence};
+pub use reconnect::Reconnect;
+pub use tls::{LinkError, install_crypto};
+pub use uplink::{LinkStatus, UplinkOptions, run};

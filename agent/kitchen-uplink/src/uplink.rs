@@ -1,0 +1,439 @@
+//! The box's shell around scheduler and transfer: the outbox goes out, receipts come in, presence is told.
+//! Never removes a message by itself: the district's `down/ack` and `down/clip` do.
+
+mod clips;
+mod presence;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kitchen_core::outbox::Payload;
+use kitchen_core::scheduler::{Output, Scheduler};
+use kitchen_core::time::{Clock, Mono, Wall, millis};
+use kitchen_core::wire::{AckBody, ClipReceipt, Session, down, up};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use crate::clip::ClipUnderWay;
+use crate::mqtt::{Link, LinkEvent, LinkOptions, Message, Publication, PublishError, Token, Will};
+use crate::outbox::{Outbox, OutboxError, Presence, blocking};
+use crate::reconnect::Reconnect;
+use crate::tls::LinkError;
+
+/// Messages that the scheduler knows at once, at most.
+const LISTED: usize = 256;
+const LIST_AGAIN_BELOW: usize = 32;
+const LIST_INTERVAL: Duration = Duration::from_secs(60);
+const FIRST_HEARTBEAT: Duration = Duration::from_secs(5);
+const WILL_DELAY_S: u32 = 60;
+
+/// How the box reaches the district.
+#[derive(Debug)]
+pub struct UplinkOptions {
+    /// `client_id` is the device id; the subscriptions are set here.
+    pub link: LinkOptions,
+    pub heartbeat_s: u32,
+    /// Told at each change, for `status`.
+    pub status: watch::Sender<LinkStatus>,
+}
+
+/// The link as `status` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// `None`: not connected.
+    pub connected_since: Option<Wall>,
+    /// Why the last connection failed, or what the broker refused; kept until the next lasting success.
+    pub last_error: Option<String>,
+    pub last_receipt: Option<Wall>,
+    /// The district has acknowledged nothing for 10 minutes.
+    pub is_district_silent: bool,
+}
+
+/// Keeps the box connected and its outbox going until `cancel` turns true. `wake` tells of new messages.
+///
+/// # Errors
+/// When the options can't lead to a connection whatever the network does.
+pub async fn run(
+    options: UplinkOptions,
+    outbox: Arc<dyn Outbox>,
+    presence: Arc<dyn Presence>,
+    clock: Arc<dyn Clock>,
+    wake: Arc<Notify>,
+    cancel: watch::Receiver<bool>,
+) -> Result<(), LinkError> {
+    options.link.validate()?;
+    let device = options.link.client_id.clone();
+    let mut link_options = options.link;
+    link_options.subscriptions = vec![down(&device, "ack"), down(&device, "clip/+")];
+    let scheduler = Scheduler::new(fastrand::u64(..), clock.mono());
+    let mut uplink = Uplink {
+        device,
+        link_options,
+        heartbeat: Duration::from_secs(u64::from(options.heartbeat_s.max(1))),
+        status: options.status,
+        outbox,
+        presence,
+        clock,
+        wake,
+        cancel,
+        scheduler,
+        clip: None,
+        is_list_complete: true,
+    };
+    let mut reconnect = Reconnect::default();
+    loop {
+        let Some((connected, text)) = uplink.run_once().await else { return Ok(()) };
+        uplink.tell_broken(&text);
+        let wait = reconnect.wait(connected);
+        debug!(wait_ms = millis(wait), "waiting before the next connection");
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = cancelled(&mut uplink.cancel) => return Ok(()),
+        }
+    }
+}
+
+/// Also when whoever could cancel is gone.
+async fn cancelled(cancel: &mut watch::Receiver<bool>) {
+    let _ = cancel.wait_for(|is_cancelled| *is_cancelled).await;
+}
+
+/// Why the loop over one connection ended.
+enum End {
+    Broken(String),
+    Cancelled,
+}
+
+/// What a publication under way belongs to.
+enum UnderWay {
+    Message(String),
+    Chunk { clip_id: String, offset: u64 },
+}
+
+struct Connection {
+    link: Link,
+    session: Session,
+    under_way: HashMap<Token, UnderWay>,
+    heartbeat_at: Mono,
+    list_at: Mono,
+}
+
+struct Uplink {
+    device: String,
+    link_options: LinkOptions,
+    heartbeat: Duration,
+    status: watch::Sender<LinkStatus>,
+    outbox: Arc<dyn Outbox>,
+    presence: Arc<dyn Presence>,
+    clock: Arc<dyn Clock>,
+    wake: Arc<Notify>,
+    cancel: watch::Receiver<bool>,
+    scheduler: Scheduler,
+    /// The clip under way, or cut off and to be continued.
+    clip: Option<ClipUnderWay>,
+    is_list_complete: bool,
+}
+
+impl Uplink {
+    /// One connection from its beginning to its end. `None`: cancelled; else how long it lasted and why it ended.
+    async fn run_once(&mut self) -> Option<(Duration, String)> {
+        let (mut link, session) = match self.open().await {
+            Ok(opened) => opened,
+            Err(text) => return Some((Duration::ZERO, text)),
+        };
+        let session_present = loop {
+            tokio::select! {
+                event = link.next() => match event {
+                    LinkEvent::Connected { session_present } => break session_present,
+                    LinkEvent::Disconnected { error } => return Some((Duration::ZERO, error)),
+                    _ => {}
+                },
+                () = cancelled(&mut self.cancel) => return None,
+            }
+        };
+        let since = Instant::now();
+        let now = self.clock.mono();
+        let heartbeat_at = now + FIRST_HEARTBEAT.min(self.heartbeat);
+        let mut connection = Connection { link, session, under_way: HashMap::new(), heartbeat_at, list_at: now };
+        let end = self.converse(&mut connection, session_present).await;
+        let now = self.clock.mono();
+        self.scheduler.handle_disconnected(now);
+        if let Some(clip) = &mut self.clip {
+            clip.transfer.handle_disconnected(now);
+        }
+        match end {
+            End::Broken(text) => Some((since.elapsed(), text)),
+            End::Cancelled => {
+                self.say_farewell(connection).await;
+                None
+            }
+        }
+    }
+
+    /// A new client with a new session number, which its will carries.
+    async fn open(&self) -> Result<(Link, Session), String> {
+        let session = blocking(&self.outbox, |outbox| outbox.next_session()).await.map_err(|e| e.to_string())?;
+        let payload = self.state(&session, Some("connection lost")).await.map_err(|e| e.to_string())?;
+        let will = Will { topic: up(&self.device, "state"), payload, delay_s: WILL_DELAY_S, retain: true };
+        let link = Link::open(&self.link_options, Some(will)).map_err(|error| chain(&error))?;
+        Ok((link, session))
+    }
+
+    /// Birth, then the outbox, until the connection ends.
+    async fn converse(&mut self, connection: &mut Connection, session_present: bool) -> End {
+        if let Err(text) = self.greet(connection).await {
+            return End::Broken(text);
+        }
+        info!(session = connection.session.n, session_present, "connected to the district's broker");
+        let now = self.clock.stamp();
+        self.status.send_modify(|status| status.connected_since = Some(now.wall));
+        self.scheduler.handle_connected(session_present, now.mono);
+        loop {
+            self.perform_all(connection).await;
+            let wait = self.next_timeout(connection).since(self.clock.mono());
+            tokio::select! {
+                event = connection.link.next() => {
+                    if let LinkEvent::Disconnected { error } = event {
+                        return End::Broken(error);
+                    }
+                    self.take_event(connection, event).await;
+                }
+                () = self.wake.notified() => connection.list_at = self.clock.mono(),
+                () = tokio::time::sleep(wait) => {}
+                () = cancelled(&mut self.cancel) => return End::Cancelled,
+            }
+        }
+    }
+
+    fn next_timeout(&self, connection: &Connection) -> Mono {
+        let transfer = self.clip.as_ref().and_then(|clip| clip.transfer.poll_timeout());
+        let own = connection.heartbeat_at.min(connection.list_at);
+        self.scheduler.poll_timeout().into_iter().chain(transfer).fold(own, Mono::min)
+    }
+
+    /// Everything that is due now.
+    async fn perform_all(&mut self, connection: &mut Connection) {
+        let now = self.clock.mono();
+        if connection.list_at <= now {
+            connection.list_at = now + LIST_INTERVAL;
+            self.list().await;
+        }
+        self.scheduler.handle_timeout(now);
+        if connection.heartbeat_at <= now {
+            connection.heartbeat_at = now + self.heartbeat;
+            self.beat(connection).await;
+        }
+        let mut sent = Vec::new();
+        while let Some(output) = self.scheduler.poll_output() {
+            self.perform(connection, output, &mut sent).await;
+        }
+        if !sent.is_empty() {
+            let stored = blocking(&self.outbox, move |outbox| outbox.sent(&sent)).await;
+            log_failure(stored, "attempts not noted");
+        }
+        self.go_on_with_clip(connection).await;
+        let is_district_silent = self.scheduler.is_probing();
+        self.status.send_if_modified(|status| {
+            let is_changed = status.is_district_silent != is_district_silent;
+            status.is_district_silent = is_district_silent;
+            is_changed
+        });
+    }
+
+    async fn list(&mut self) {
+        match blocking(&self.outbox, |outbox| outbox.waiting(LISTED)).await {
+            Ok(list) => {
+                self.is_list_complete = list.len() < LISTED;
+                self.scheduler.handle_waiting(&list, self.is_list_complete, self.clock.mono());
+            }
+            Err(failure) => error!(error = %failure, "the outbox can't be read"),
+        }
+    }
+
+    async fn perform(&mut self, connection: &mut Connection, output: Output, sent: &mut Vec<String>) {
+        match output {
+            Output::Send { id, .. } => self.send(connection, id, sent).await,
+            Output::Pause { id } => {
+                let now = self.clock.mono();
+                if let Some(clip) = self.clip.as_mut().filter(|clip| clip.clip_id == id) {
+                    clip.transfer.handle_disconnected(now);
+                }
+            }
+            Output::SetAside { id, failures } => {
+                warn!(message = %id, failures, "set aside: it failed alone while others got through");
+                if self.clip.as_ref().is_some_and(|clip| clip.clip_id == id) {
+                    self.clip = None;
+                }
+                let stored = blocking(&self.outbox, move |outbox| outbox.set_aside(&id, failures)).await;
+                log_failure(stored, "a message set aside was not noted");
+            }
+        }
+    }
+
+    async fn send(&mut self, connection: &mut Connection, id: String, sent: &mut Vec<String>) {
+        let wanted = id.clone();
+        let payload = match blocking(&self.outbox, move |outbox| outbox.load(&wanted)).await {
+            Ok(Some(payload)) => payload,
+            Ok(None) => {
+                self.scheduler.handle_gone(&id, self.clock.mono());
+                return;
+            }
+            Err(failure) => {
+                error!(message = %id, error = %failure, "a waiting message can't be read");
+                self.scheduler.handle_refused(&id, self.clock.mono());
+                return;
+            }
+        };
+        let publication = match payload {
+            Payload::Record { topic_leaf, bytes } => Publication::new(up(&self.device, &topic_leaf), bytes),
+            Payload::Snapshot { topic_leaf, bytes, properties } => {
+                Publication { properties, ..Publication::new(up(&self.device, &topic_leaf), bytes) }
+            }
+            Payload::Clip { init, path } => {
+                match self.begin_clip(&id, init, path).await {
+                    Ok(()) => sent.push(id),
+                    Err(failure) => {
+                        error!(clip = %id, error = %failure, "a clip can't be begun");
+                        self.scheduler.handle_refused(&id, self.clock.mono());
+                    }
+                }
+                return;
+            }
+        };
+        match connection.link.publisher().publish(publication) {
+            Ok(token) => {
+                connection.under_way.insert(token, UnderWay::Message(id.clone()));
+                sent.push(id);
+            }
+            Err(PublishError::Busy) => self.scheduler.handle_not_taken(&id, self.clock.mono()),
+            Err(failure @ (PublishError::TooLarge { .. } | PublishError::Topic)) => {
+                warn!(message = %id, error = %failure, "not sent");
+                self.scheduler.handle_refused(&id, self.clock.mono());
+            }
+            // The link's last event says why.
+            Err(PublishError::Closed) => self.scheduler.handle_not_taken(&id, self.clock.mono()),
+        }
+    }
+
+    async fn take_event(&mut self, connection: &mut Connection, event: LinkEvent) {
+        match event {
+            LinkEvent::Message(message) => self.take_message(connection, &message).await,
+            LinkEvent::Confirmed { token, refused } => {
+                let Some(under_way) = connection.under_way.remove(&token) else {
+                    if let Some(reason) = refused {
+                        self.tell_refused(&format!("the broker refused a message ({reason}): check its ACL"));
+                    }
+                    return;
+                };
+                self.take_confirmation(&under_way, refused.as_deref());
+            }
+            LinkEvent::SubscriptionRefused { filter, reason } => {
+                self.tell_refused(&format!("the broker refused to deliver {filter} ({reason}): check its ACL"));
+            }
+            LinkEvent::Connected { .. } | LinkEvent::Disconnected { .. } => {}
+        }
+    }
+
+    fn take_confirmation(&mut self, under_way: &UnderWay, refused: Option<&str>) {
+        let now = self.clock.mono();
+        if let Some(reason) = refused {
+            self.tell_refused(&format!("the broker refused a message ({reason}): check its ACL and its limits"));
+        }
+        match under_way {
+            UnderWay::Message(id) if refused.is_none() => self.scheduler.handle_transmitted(id, now),
+            UnderWay::Message(id) => self.scheduler.handle_refused(id, now),
+            UnderWay::Chunk { clip_id, offset } => {
+                if let Some(clip) = self.clip.as_mut().filter(|clip| clip.clip_id == *clip_id) {
+                    if refused.is_none() {
+                        clip.transfer.handle_confirmed(*offset, now);
+                    } else {
+                        clip.transfer.handle_refused(*offset, now);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take_message(&mut self, connection: &mut Connection, message: &Message) {
+        let Some((device, leaf)) = kitchen_core::wire::split_topic(&message.topic, "down") else { return };
+        if device != self.device {
+            return;
+        }
+        if leaf == "ack" {
+            match serde_json::from_slice::<AckBody>(&message.payload) {
+                Ok(ack) => self.take_receipts(connection, ack.ids).await,
+                Err(failure) => warn!(error = %failure, "an acknowledgement of the district can't be read"),
+            }
+        } else if let Some(clip_id) = leaf.strip_prefix("clip/") {
+            match serde_json::from_slice::<ClipReceipt>(&message.payload) {
+                Ok(answer) if answer.clip_id == clip_id => self.take_answer(connection, answer).await,
+                Ok(_) => warn!(clip = %clip_id, "an answer names another clip than its topic"),
+                Err(failure) => warn!(error = %failure, "an answer of the district can't be read"),
+            }
+        }
+    }
+
+    async fn take_receipts(&mut self, connection: &mut Connection, ids: Vec<String>) {
+        let stored = ids.clone();
+        if let Err(failure) = blocking(&self.outbox, move |outbox| outbox.receipted(&stored)).await {
+            error!(error = %failure, "receipts not noted; the messages will be sent again");
+            return;
+        }
+        let now = self.clock.stamp();
+        for id in &ids {
+            self.scheduler.handle_receipt(id, now.mono);
+        }
+        self.note_receipt(connection, now.wall);
+    }
+
+    fn note_receipt(&self, connection: &mut Connection, wall: Wall) {
+        self.status.send_modify(|status| {
+            status.last_receipt = Some(wall);
+            status.last_error = None;
+        });
+        if !self.is_list_complete && self.scheduler.count() < LIST_AGAIN_BELOW {
+            connection.list_at = self.clock.mono();
+        }
+    }
+
+    fn tell_refused(&self, text: &str) {
+        let is_new = self.status.borrow().last_error.as_deref() != Some(text);
+        if is_new {
+            warn!(error = text, "refused by the broker");
+            self.status.send_modify(|status| status.last_error = Some(text.to_owned()));
+        }
+    }
+
+    fn tell_broken(&self, text: &str) {
+        let is_new = self.status.borrow().last_error.as_deref() != Some(text);
+        if is_new {
+            warn!(error = text, "link lost");
+        } else {
+            debug!(error = text, "link lost again");
+        }
+        self.status.send_modify(|status| {
+            status.connected_since = None;
+            status.last_error = Some(text.to_owned());
+        });
+    }
+}
+
+fn log_failure(result: Result<(), OutboxError>, what: &'static str) {
+    if let Err(failure) = result {
+        error!(error = %failure, "{what}");
+    }
+}
+
+/// An error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,284 @@
+//! Violations become alerts: the record, its pictures, later its clip and its end, committed before anything is sent.
+//! One desk serves the whole box. Where records go is a [`Ledger`]: the store, or the output of a replay.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use kitchen_core::alert::{AlertBody, AlertBox, AlertRecord, ClipRef, CloseReason, ModelRef, round4};
+use kitchen_core::caps::DailyCaps;
+use kitchen_core::config::{ClipConfig, RuleSettings};
+use kitchen_core::rules::EvidenceKind;
+use kitchen_core::time::{Mono, Stamp, TimeZone, millis};
+use kitchen_core::watch::{Violation, ViolationKey};
+use kitchen_core::wire::MessageId;
+use kitchen_store::{NewClip, NewSnapshot, OpenedAlert};
+use tracing::{error, info, warn};
+
+use crate::analysis::Sight;
+use crate::evidence::{self, CutClip, Held, Recorder};
+
+/// A commit that fails is tried so often, so far apart, before the alert is given up with an error.
+const COMMIT_TRIES: u32 = 12;
+const COMMIT_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where the records of alerts go.
+pub trait Ledger {
+    /// # Errors
+    /// When it could not be committed.
+    fn open(&mut self, stamp: Stamp, body: AlertBody, snapshot: Option<NewSnapshot>) -> Result<OpenedAlert>;
+    /// # Errors
+    /// When it could not be committed.
+    fn append(&mut self, stamp: Stamp, alert_id: &MessageId, record: AlertRecord, body: AlertBody) -> Result<()>;
+    /// # Errors
+    /// When it could not be committed.
+    fn attach_clip(&mut self, stamp: Stamp, alert_id: &MessageId, clip: NewClip, body: AlertBody) -> Result<ClipRef>;
+}
+
+/// What the desk knows of a camera.
+#[derive(Clone)]
+pub struct DeskCamera {
+    pub id: String,
+    pub rules: Vec<RuleSettings>,
+    pub model: Option<ModelRef>,
+    /// Absent in a replay: no clips.
+    pub recorder: Option<Arc<Recorder>>,
+}
+
+struct OpenAlert {
+    alert_id: MessageId,
+    body: AlertBody,
+}
+
+struct PendingClip {
+    key: (String, ViolationKey),
+    alert_id: MessageId,
+    body: AlertBody,
+    recorder: Arc<Recorder>,
+    held: Held,
+    until: Mono,
+}
+
+pub struct AlertDesk<L> {
+    ledger: L,
+    clip: ClipConfig,
+    zone: TimeZone,
+    caps: DailyCaps,
+    open: BTreeMap<(String, ViolationKey), OpenAlert>,
+    clips: Vec<PendingClip>,
+}
+
+impl<L: Ledger> AlertDesk<L> {
+    pub fn new(ledger: L, clip: ClipConfig, zone: TimeZone, caps: DailyCaps) -> Self {
+        Self { ledger, clip, zone, caps, open: BTreeMap::new(), clips: Vec::new() }
+    }
+
+    /// Takes one violation. For one that opens it answers whether an alert was raised.
+    pub fn handle_violation(
+        &mut self,
+        camera: &DeskCamera,
+        violation: Violation,
+        sight: Option<&Sight>,
+        stamp: Stamp,
+    ) -> Option<bool> {
+        match violation {
+            Violation::Opened { key, began, score, detail } => {
+                let raised = self.open(camera, &key, began, score, detail, sight, stamp);
+                Some(raised)
+            }
+            Violation::Updated { key, began, score } => {
+                let record = |body: &mut AlertBody| {
+                    body.duration_ms = millis(stamp.mono.since(began));
+                    body.score = score.map(round4);
+                };
+                self.append(&(camera.id.clone(), key), AlertRecord::Updated, stamp, record);
+                None
+            }
+            Violation::Closed { key, began, ended, score, reason } => {
+                let record = |body: &mut AlertBody| {
+                    body.duration_ms = millis(ended.since(began));
+                    body.score = score.map(round4);
+                    body.reason = Some(reason);
+                };
+                let key = (camera.id.clone(), key);
+                self.append(&key, AlertRecord::Closed, stamp, record);
+                self.open.remove(&key);
+                None
+            }
+        }
+    }
+
+    /// Finishes the clips whose end has come.
+    pub fn handle_timeout(&mut self, stamp: Stamp) {
+        let (due, waiting) = self.clips.drain(..).partition(|clip| clip.until <= stamp.mono);
+        self.clips = waiting;
+        for clip in due {
+            self.finish_clip(clip, stamp);
+        }
+    }
+
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.clips.iter().map(|clip| clip.until).min()
+    }
+
+    /// Finishes the clips under way with what there is: the agent stops.
+    pub fn finish(&mut self, stamp: Stamp) {
+        for clip in std::mem::take(&mut self.clips) {
+            self.finish_clip(clip, stamp);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what an opened violation says, beside where and when")]
+    fn open(
+        &mut self,
+        camera: &DeskCamera,
+        key: &ViolationKey,
+        began: Mono,
+        score: Option<f32>,
+        detail: Option<String>,
+        sight: Option<&Sight>,
+        stamp: Stamp,
+    ) -> bool {
+        let Some(settings) = camera.rules.iter().find(|settings| settings.rule == key.rule) else { return false };
+        let tier = key.rule.defaults().tier;
+        let day = stamp.wall.start_of_day(&self.zone);
+        if !self.caps.take_alert(tier, day) {
+            warn!(camera = %camera.id, rule = %key.rule, "not raised: the day's limit of alerts is reached");
+            return false;
+        }
+        let mut body = AlertBody {
+            alert_id: None,
+            rule: key.rule,
+            tier,
+            camera: camera.id.clone(),
+            zone: key.zone.clone(),
+            opened_at: stamp.wall.before(stamp.mono.since(began)),
+            duration_ms: millis(stamp.mono.since(began)),
+            score: score.map(round4),
+            boxes: sight.map_or_else(Vec::new, |sight| sight.boxes.iter().copied().map(AlertBox::from).collect()),
+            model: score.and(camera.model.clone()),
+            snapshot: None,
+            clip: None,
+            clip_status: "none".to_owned(),
+            reason: None,
+            detail,
+        };
+        let held = self.hold(camera, settings, tier, began, stamp, &mut body);
+        let pictures = sight.filter(|_| settings.evidence != EvidenceKind::None).map(evidence::snapshot).transpose();
+        let snapshot = pictures.unwrap_or_else(|error| {
+            error!(camera = %camera.id, error = format!("{error:#}"), "no picture for this alert");
+            None
+        });
+        let Some(opened) = self.commit(stamp, &body, snapshot) else { return false };
+        info!(camera = %camera.id, rule = %key.rule, alert = %opened.alert_id, "alert");
+        (body.alert_id, body.snapshot) = (Some(opened.alert_id.clone()), opened.snapshot);
+        let key = (camera.id.clone(), key.clone());
+        if let Some((recorder, held, until)) = held {
+            let (alert_id, body) = (opened.alert_id.clone(), body.clone());
+            self.clips.push(PendingClip { key: key.clone(), alert_id, body, recorder, held, until });
+        }
+        self.open.insert(key, OpenAlert { alert_id: opened.alert_id, body });
+        self.handle_timeout(stamp);
+        true
+    }
+
+    /// Takes the units of a clip that is wanted, and says in the body what becomes of it.
+    fn hold(
+        &mut self,
+        camera: &DeskCamera,
+        settings: &RuleSettings,
+        tier: u8,
+        began: Mono,
+        stamp: Stamp,
+        body: &mut AlertBody,
+    ) -> Option<(Arc<Recorder>, Held, Mono)> {
+        let recorder = camera.recorder.as_ref().filter(|_| settings.evidence == EvidenceKind::Clip)?;
+        if !self.caps.take_clip(tier, stamp.wall.start_of_day(&self.zone)) {
+            "failed: the day's limit of clips is reached".clone_into(&mut body.clip_status);
+            return None;
+        }
+        let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+        // The clip shows how it began, not when the window was full.
+        let Some(held) = recorder.hold(began - seconds(self.clip.pre_s)) else {
+            "failed: the camera has sent no keyframe".clone_into(&mut body.clip_status);
+            return None;
+        };
+        "recording".clone_into(&mut body.clip_status);
+        Some((Arc::clone(recorder), held, began + seconds(self.clip.post_s)))
+    }
+
+    /// Commits until it succeeds or there is no hope; without the picture when it is the picture that fails.
+    fn commit(&mut self, stamp: Stamp, body: &AlertBody, snapshot: Option<NewSnapshot>) -> Option<OpenedAlert> {
+        for left in (0..COMMIT_TRIES).rev() {
+            let picture = snapshot.clone().filter(|_| left > COMMIT_TRIES / 2);
+            match self.ledger.open(stamp, body.clone(), picture) {
+                Ok(opened) => return Some(opened),
+                Err(error) => {
+                    error!(rule = %body.rule, left, error = format!("{error:#}"), "alert not committed: check the disk");
+                }
+            }
+            if left > 0 {
+                std::thread::sleep(COMMIT_PAUSE);
+            }
+        }
+        None
+    }
+
+    fn append(
+        &mut self,
+        key: &(String, ViolationKey),
+        record: AlertRecord,
+        stamp: Stamp,
+        change: impl FnOnce(&mut AlertBody),
+    ) {
+        let Some(open) = self.open.get_mut(key) else { return };
+        change(&mut open.body);
+        let (alert_id, body) = (open.alert_id.clone(), open.body.clone());
+        if let Err(error) = self.ledger.append(stamp, &alert_id, record, body) {
+            error!(alert = %alert_id, error = format!("{error:#}"), "record not committed: check the disk");
+        }
+    }
+
+    fn finish_clip(&mut self, pending: PendingClip, stamp: Stamp) {
+        let PendingClip { key, alert_id, mut body, recorder, held, until } = pending;
+        let result = recorder.cut(held, until, self.clip.max_bytes).and_then(|CutClip { clip, start }| {
+            "attached".clone_into(&mut body.clip_status);
+            let new = NewClip {
+                bytes: clip.bytes.to_vec(),
+                duration_ms: clip.duration_ms,
+                start: stamp.wall.before(stamp.mono.since(start)),
+                width: clip.width,
+                height: clip.height,
+                codec: clip.codec,
+                media_type: "video/mp4".to_owned(),
+            };
+            let attached = self.ledger.attach_clip(stamp, &alert_id, new, body.clone());
+            attached.map_err(|error| format!("{error:#}"))
+        });
+        match result {
+            Ok(clip) => body.clip = Some(clip),
+            Err(why) => {
+                warn!(alert = %alert_id, why, "no clip");
+                body.clip_status = format!("failed: {why}");
+                if let Err(error) = self.ledger.append(stamp, &alert_id, AlertRecord::Clip, body.clone()) {
+                    error!(alert = %alert_id, error = format!("{error:#}"), "record not committed: check the disk");
+                }
+            }
+        }
+        if let Some(open) = self.open.get_mut(&key).filter(|open| open.alert_id == alert_id) {
+            (open.body.clip, open.body.clip_status) = (body.clip, body.clip_status);
+        }
+    }
+}
+
+/// The last record of an alert that an earlier run of the agent left open.
+#[must_use]
+pub fn closed_by_restart(mut body: AlertBody) -> AlertBody {
+    body.reason = Some(CloseReason::Restart);
+    if body.clip_status == "recording" {
+        "failed: the agent was started anew before the clip was complete".clone_into(&mut body.clip_status);
+    }
+    body
+}

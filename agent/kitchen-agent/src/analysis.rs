@@ -1,0 +1,171 @@
+//! One camera's frames become violations: motion gate → detector → tracker → rules.
+//! The same code for the live camera and for a replayed video; time comes in with each frame.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use kitchen_core::config::{CameraConfig, RuleSettings};
+use kitchen_core::detection::Detection;
+use kitchen_core::time::{Mono, Stamp, TimeZone};
+use kitchen_core::tracker::Tracker;
+use kitchen_core::view::LumaGrid;
+use kitchen_core::watch::{CameraWatch, Sighting, Violation, ViolationKey};
+use kitchen_vision::detect::Detector;
+use kitchen_vision::frame::{Frame, THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, Thumbnail};
+use kitchen_vision::motion::MotionGate;
+use kitchen_vision::stage_timer::StageTimes;
+
+/// The frame that shows a violation best, with what it shows.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    pub frame: Arc<Frame>,
+    pub boxes: Vec<Detection>,
+    pub at: Stamp,
+    score: f32,
+}
+
+/// What one frame came to.
+#[derive(Debug)]
+pub struct Looked {
+    pub frame: Arc<Frame>,
+    /// Absent when the scene was still and the detector rested.
+    pub detections: Option<Vec<Detection>>,
+}
+
+/// What the stages of the analysis cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AnalysisTimes {
+    pub motion: StageTimes,
+    pub track: StageTimes,
+    pub rules: StageTimes,
+}
+
+pub struct Analysis {
+    gate: MotionGate,
+    detector: Detector,
+    tracker: Tracker,
+    watch: CameraWatch,
+    sights: HashMap<ViolationKey, Sight>,
+    windows: HashMap<kitchen_core::rules::RuleId, Duration>,
+    previous: Option<Arc<Frame>>,
+    times: AnalysisTimes,
+}
+
+impl Analysis {
+    #[must_use]
+    pub fn new(
+        camera: &CameraConfig,
+        rules: &[RuleSettings],
+        zone: &TimeZone,
+        detector: Detector,
+        started: Mono,
+    ) -> Self {
+        Self {
+            gate: MotionGate::new(),
+            detector,
+            tracker: Tracker::default(),
+            watch: CameraWatch::new(camera, rules, zone, started),
+            sights: HashMap::new(),
+            windows: rules.iter().map(|settings| (settings.rule, settings.window)).collect(),
+            previous: None,
+            times: AnalysisTimes::default(),
+        }
+    }
+
+    /// One sampled frame.
+    ///
+    /// # Errors
+    /// When the detector's engine fails; the frame has then been seen by the rules that need no model.
+    pub fn handle_frame(&mut self, frame: Frame, stamp: Stamp) -> Result<Looked> {
+        let frame = Arc::new(frame);
+        let changed = self.previous.as_ref().is_none_or(|previous| !previous.same_picture(&frame));
+        self.previous = Some(Arc::clone(&frame));
+        let pending = self.watch.is_pending();
+        let (gate, watch) = (&mut self.gate, &mut self.watch);
+        let (run, sighting) = self.times.motion.measure(|| {
+            let thumbnail = frame.thumbnail();
+            let sighting = watch.handle_picture(changed, &grid(&thumbnail), stamp);
+            (gate.look(&thumbnail, stamp.mono, pending), sighting)
+        });
+        self.keep(sighting, &frame, stamp);
+        if !run {
+            return Ok(Looked { frame, detections: None });
+        }
+        let detections = self.detector.detect(&frame)?;
+        let tracks = self.times.track.measure(|| self.tracker.handle_detections(&detections, stamp.mono));
+        let sightings = self.times.rules.measure(|| self.watch.handle_tracks(&tracks, stamp));
+        self.keep(sightings, &frame, stamp);
+        Ok(Looked { frame, detections: Some(detections) })
+    }
+
+    /// The stream was opened anew.
+    pub fn handle_opened(&mut self) {
+        self.gate.clear();
+        self.previous = None;
+    }
+
+    /// The stream was lost; `why` has no credentials in it.
+    pub fn handle_lost(&mut self, why: &str, stamp: Stamp) {
+        self.watch.handle_lost(why, stamp);
+    }
+
+    pub fn handle_raised(&mut self, key: &ViolationKey, now: Mono) {
+        self.watch.handle_raised(key, now);
+    }
+
+    pub fn handle_suppressed(&mut self, key: &ViolationKey, now: Mono) {
+        self.watch.handle_suppressed(key, now);
+    }
+
+    pub fn handle_timeout(&mut self, stamp: Stamp) {
+        self.watch.handle_timeout(stamp);
+    }
+
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.watch.poll_timeout()
+    }
+
+    /// The next violation, and for one that opens the frame of its window that shows it best.
+    pub fn poll_violation(&mut self) -> Option<(Violation, Option<Sight>)> {
+        let violation = self.watch.poll_output()?;
+        let sight = match &violation {
+            Violation::Opened { key, .. } => self.sights.remove(key),
+            _ => None,
+        };
+        Some((violation, sight))
+    }
+
+    #[must_use]
+    pub fn detector(&self) -> &Detector {
+        &self.detector
+    }
+
+    #[must_use]
+    pub fn times(&self) -> AnalysisTimes {
+        self.times
+    }
+
+    /// Keeps the frame for each violation that it shows better than the frame kept before, within one window.
+    fn keep(&mut self, sightings: impl IntoIterator<Item = Sighting>, frame: &Arc<Frame>, stamp: Stamp) {
+        for Sighting { key, score, boxes } in sightings {
+            let score = score.unwrap_or(1.0);
+            let window = self.windows.get(&key.rule).copied().unwrap_or_default();
+            let better =
+                self.sights.get(&key).is_none_or(|kept| score > kept.score || stamp.mono.since(kept.at.mono) > window);
+            if better {
+                self.sights.insert(key, Sight { frame: Arc::clone(frame), boxes, at: stamp, score });
+            }
+        }
+        let watch = &self.watch;
+        // A frame of a violation that has just opened is still to be fetched.
+        self.sights.retain(|key, kept| watch.is_candidate(key) || kept.at == stamp || watch.has_opened(key));
+    }
+}
+
+fn grid(thumbnail: &Thumbnail) -> LumaGrid {
+    let cells = thumbnail.luma.iter().map(|luma| luma.round().clamp(0.0, 255.0) as u8).collect();
+    LumaGrid { width: THUMBNAIL_WIDTH, height: THUMBNAIL_HEIGHT, cells }
+}

@@ -1,0 +1,236 @@
+//! The command line: commands, flags and exit codes. Texts of help stand here, behaviour in `command/`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Where the configuration lies when `--config` is not given.
+pub const DEFAULT_CONFIG: &str = "/etc/kitchen-agent/agent.toml";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "kitchen-agent",
+    version,
+    about = "Watches a kitchen's camera, finds food-safety violations on this box, and tells the district.",
+    after_help = "Examples:\n  \
+        kitchen-agent demo                      everything on this machine, with a shipped video\n  \
+        kitchen-agent config validate           check /etc/kitchen-agent/agent.toml\n  \
+        kitchen-agent status                    what the running agent does\n  \
+        kitchen-agent replay kitchen.mp4        alerts in a recorded video\n\n\
+        Exit codes: 0 healthy or done, 1 problem found, 2 could not check, 64 wrong use."
+)]
+pub struct Cli {
+    /// Configuration file [default: /etc/kitchen-agent/agent.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One JSON document on stdout, or one a line where the command streams
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Language of texts [default: from LANG]
+    #[arg(long, global = true, value_name = "zh|en")]
+    pub lang: Option<Language>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Cli {
+    /// Whether the command runs for long and reports its changes of state.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        matches!(self.command, Command::Run)
+    }
+
+    #[must_use]
+    pub fn language(&self) -> Language {
+        let from_environment = || {
+            let names = ["LC_ALL", "LC_MESSAGES", "LANG"];
+            let set = names.iter().filter_map(|name| std::env::var(name).ok()).find(|value| !value.is_empty());
+            if set.is_some_and(|value| value.starts_with("zh")) { Language::Zh } else { Language::En }
+        };
+        self.lang.unwrap_or_else(from_environment)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    Zh,
+    En,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Everything on this machine: broker, district, a shipped video as the camera, the real pipeline
+    #[command(after_help = "Example:\n  kitchen-agent demo --seconds 60")]
+    Demo(DemoArguments),
+    /// The agent; systemd starts it
+    Run,
+    /// One screen: camera, detector, rules, alerts, outbox, link, disk, versions
+    Status {
+        /// Refresh as a full-screen view
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Recorded videos through the same pipeline, as fast as it goes
+    #[command(after_help = "Examples:\n  kitchen-agent replay kitchen.mp4 --json\n  \
+        kitchen-agent replay kitchen.mp4 --detections --out pictures/ --profile")]
+    Replay(ReplayArguments),
+    /// Detections on still pictures
+    #[command(after_help = "Example:\n  kitchen-agent detect kitchen.jpg --json")]
+    Detect(DetectArguments),
+    /// The installed models
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Alerts on this box
+    #[command(subcommand)]
+    Alerts(AlertsCommand),
+    /// The configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Named checks with the next step
+    Check(Later),
+    /// Finds, probes and shows cameras
+    Camera(Later),
+    /// What waits to be sent
+    Outbox(Later),
+    /// The month in bytes and yuan
+    Budget(Later),
+    /// Claim, key, certificate
+    Enrol(Later),
+    /// The acceptance test of a site
+    Accept(Later),
+    /// Agent and model versions
+    Update(Later),
+    /// Support bundle
+    Bundle(Later),
+    /// The journal, filtered
+    Log(Later),
+    /// Checks an exported folder
+    Verify(Later),
+}
+
+/// Arguments of a command that this version does not have yet: any.
+#[derive(Debug, Args)]
+pub struct Later {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _arguments: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArguments {
+    /// End after so many seconds; exit 1 if no alert was acknowledged
+    #[arg(long, value_name = "N")]
+    pub seconds: Option<u64>,
+    /// Where pictures, clips and databases go [default: a new folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// At the pace of the video
+    #[arg(long)]
+    pub real_time: bool,
+    /// Print what each look saw
+    #[arg(long)]
+    pub detections: bool,
+    /// Write annotated pictures of each alert (of each look with --detections)
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print what each stage cost
+    #[arg(long)]
+    pub profile: bool,
+    /// When the recording began, for schedules [default: noon of 2026-01-01 in the device's time zone]
+    #[arg(long, value_name = "RFC3339")]
+    pub start: Option<kitchen_core::time::Wall>,
+}
+
+#[derive(Debug, Args)]
+pub struct DetectArguments {
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// Only this model of the pack
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Name, version, classes, licence
+    List,
+    /// Hashes and golden outputs, with each engine
+    Verify,
+    /// Engines timed on this box
+    Bench {
+        /// Runs of each engine
+        #[arg(long, default_value_t = 30, value_name = "N")]
+        runs: u32,
+    },
+    /// Precision and recall against labelled pictures
+    Eval(Later),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AlertsCommand {
+    /// Newest first
+    List {
+        #[arg(long, default_value_t = 50, value_name = "N")]
+        limit: usize,
+    },
+    /// One alert
+    Show(Later),
+    /// Pictures, clip and evidence into a folder
+    Export(Later),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// The configuration in force and where each value comes from
+    Show,
+    /// All that is wrong with it
+    Validate,
+    /// Against the defaults
+    Diff(Later),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done,
+    ProblemFound,
+    CouldNotCheck,
+    WrongUse,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::ProblemFound => 1,
+            Exit::CouldNotCheck => 2,
+            Exit::WrongUse => 64,
+        })
+    }
+}
+
+/// Attached to an error that is a found problem rather than a check that could not be made.
+#[derive(Debug)]
+pub struct Problem;
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("problem found")
+    }
+}
+
+/// The exit code of a failed command: a problem of what was looked at, or a check that could not be made.
+#[must_use]
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    let is_problem = error.is::<kitchen_core::config::ConfigError>()
+        || error.is::<kitchen_vision::detect::ModelError>()
+        || error.is::<kitchen_vision::camera::CameraError>()
+        || error.is::<Problem>();
+    if is_problem { Exit::ProblemFound } else { Exit::CouldNotCheck }
+}

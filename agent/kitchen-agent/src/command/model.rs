@@ -1,0 +1,135 @@
+//! `model list`, `verify` and `bench`: the pack on this box.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use kitchen_core::config::{Config, EngineChoice};
+use kitchen_vision::detect::{Detector, Manifest};
+use serde_json::{Value, json};
+
+use super::{print_json, print_line};
+use crate::cli::{Cli, Exit, Problem};
+use crate::config_file;
+
+const ENGINES: [EngineChoice; 2] = [EngineChoice::Tract, EngineChoice::Rten];
+
+pub fn list(cli: &Cli) -> Result<Exit> {
+    let config = config_file::load_or_default(cli)?;
+    let models_dir = config_file::models_dir(&config);
+    let mut models = Vec::new();
+    for name in names(&config)? {
+        let manifest = Manifest::read(&models_dir.join(&name))?;
+        let labels: Vec<&str> = manifest.classes.iter().map(|class| class.label.as_str()).collect();
+        if !cli.json {
+            let (input, licence) = (manifest.input, &manifest.licence);
+            let size = format!("{}×{}", input.width, input.height);
+            print_line(&format!("{name} {}  {size}  {}  {licence}", manifest.version, labels.join(" ")));
+        }
+        models.push(json!({
+            "name": name, "version": manifest.version, "labels": labels, "sha256": manifest.sha256,
+            "licence": manifest.licence, "data_rights": manifest.data_rights,
+        }));
+    }
+    if cli.json {
+        print_json(&json!({ "models_dir": models_dir, "models": models }))?;
+    }
+    Ok(Exit::Done)
+}
+
+pub fn verify(cli: &Cli) -> Result<Exit> {
+    let config = config_file::load_or_default(cli)?;
+    let mut all_ok = true;
+    let mut models = Vec::new();
+    for name in names(&config)? {
+        let mut engines = Vec::new();
+        for engine in ENGINES {
+            let result = verify_engine(&config, &name, engine);
+            all_ok &= result["ok"] == true;
+            if !cli.json {
+                let text = match result["error"].as_str() {
+                    Some(error) => format!("✗ {error}"),
+                    None if result["ok"] == true => format!("✓ differs by at most {}", result["max_difference"]),
+                    None => format!("✗ differs by {}, allowed {}", result["max_difference"], result["tolerance"]),
+                };
+                print_line(&format!("{name} {:<6} {text}", result["engine"].as_str().unwrap_or_default()));
+            }
+            engines.push(result);
+        }
+        models.push(json!({ "name": name, "engines": engines }));
+    }
+    if cli.json {
+        print_json(&json!({ "ok": all_ok, "models": models }))?;
+    }
+    Ok(if all_ok { Exit::Done } else { Exit::ProblemFound })
+}
+
+fn verify_engine(config: &Config, name: &str, engine: EngineChoice) -> Value {
+    let verified = Detector::load(&config_file::models_dir(config), name, engine, config.detector.threads)
+        .and_then(|mut detector| detector.verify_golden());
+    match verified {
+        Ok(report) => json!({
+            "engine": engine, "ok": report.ok,
+            "max_difference": report.max_difference, "tolerance": report.tolerance,
+        }),
+        Err(error) => json!({ "engine": engine, "ok": false, "error": error.to_string() }),
+    }
+}
+
+pub fn bench(cli: &Cli, runs: u32) -> Result<Exit> {
+    let config = config_file::load_or_default(cli)?;
+    let models_dir = config_file::models_dir(&config);
+    let mut results = Vec::new();
+    for name in names(&config)? {
+        let manifest = Manifest::read(&models_dir.join(&name))?;
+        let golden = models_dir.join(&name).join(&manifest.golden.input);
+        let image = image::open(&golden).with_context(|| format!("can't read {}", golden.display()))?.to_rgb8();
+        let mut detectors = Vec::new();
+        for engine in ENGINES {
+            let mut detector = Detector::load(&models_dir, &name, engine, config.detector.threads)?;
+            let report = detector.verify_golden()?;
+            detectors.push((detector, report.ok, Vec::new()));
+        }
+        // In turns, so that a noisy machine is as noisy for each of them.
+        for _ in 0..runs.max(1) {
+            for (detector, _, times) in &mut detectors {
+                let began = Instant::now();
+                detector.detect_rgb(&image)?;
+                times.push(began.elapsed().as_secs_f64() * 1000.0);
+            }
+        }
+        for (detector, ok, mut times) in detectors {
+            times.sort_by(f64::total_cmp);
+            let (least, median) = (times[0], times[times.len() / 2]);
+            let engine = detector.engine_name();
+            if !cli.json {
+                let golden = if ok { "golden outputs ✓" } else { "golden outputs ✗" };
+                print_line(&format!("{name} {engine:<6} median {median:.1} ms, least {least:.1} ms, {golden}"));
+            }
+            results.push(json!({
+                "model": name, "engine": engine, "threads": config.detector.threads, "runs": times.len(),
+                "median_ms": median, "least_ms": least, "golden": ok,
+            }));
+        }
+    }
+    if cli.json {
+        print_json(&json!({ "bench": results }))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Names of the models in the pack: folders with a manifest.
+fn names(config: &Config) -> Result<Vec<String>> {
+    let models_dir = config_file::models_dir(config);
+    let what = || format!("can't read the models' folder {}: install the model pack", models_dir.display());
+    let entries = std::fs::read_dir(&models_dir).with_context(what).context(Problem)?;
+    let mut names: Vec<String> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.path().join("manifest.toml").exists())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    if names.is_empty() {
+        return Err(anyhow::anyhow!("no model in {}: install the model pack", models_dir.display()).context(Problem));
+    }
+    Ok(names)
+}

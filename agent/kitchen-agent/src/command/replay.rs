@@ -1,0 +1,325 @@
+//! `replay`: recorded videos through the live pipeline's stages, in the video's own time, so that two runs agree.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use kitchen_core::alert::{AlertBody, AlertBox, AlertRecord, ClipRef, SnapshotRef};
+use kitchen_core::caps::DailyCaps;
+use kitchen_core::config::{CameraConfig, Config, Transport};
+use kitchen_core::sample::Sampler;
+use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
+use kitchen_core::watch::Violation;
+use kitchen_core::wire::{Envelope, MessageId, sha256_hex};
+use kitchen_store::{NewClip, NewSnapshot, OpenedAlert};
+use kitchen_vision::access_unit::ticks_to_ms;
+use kitchen_vision::camera::FileVideo;
+use kitchen_vision::decode::Decoder;
+use kitchen_vision::detect::Detector;
+use kitchen_vision::frame::Frame;
+use kitchen_vision::picture;
+use kitchen_vision::stage_timer::StageTimes;
+use serde_json::{Value, json};
+
+use super::{print_json, print_line};
+use crate::alert_desk::{AlertDesk, DeskCamera, Ledger};
+use crate::analysis::{Analysis, Looked};
+use crate::cli::{Cli, Exit, Language, ReplayArguments};
+use crate::config_file;
+use crate::pipeline::{MODEL, model_ref, running_rules};
+
+/// Noon in China: an hour at which nothing is special.
+const START: &str = "2026-01-01T04:00:00.000Z";
+
+pub fn run(cli: &Cli, arguments: &ReplayArguments) -> Result<Exit> {
+    let config = config_file::load_or_default(cli)?;
+    if let Some(folder) = &arguments.out {
+        std::fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
+    }
+    for path in &arguments.files {
+        Replay::open(cli, &config, arguments, path)?.run()?;
+    }
+    Ok(Exit::Done)
+}
+
+struct Replay<'a> {
+    cli: &'a Cli,
+    arguments: &'a ReplayArguments,
+    video: FileVideo,
+    name: String,
+    start: Wall,
+    decoder: Decoder,
+    sampler: Sampler,
+    analysis: Analysis,
+    desk: AlertDesk<Printed<'a>>,
+    camera: DeskCamera,
+    decoding: StageTimes,
+    alerting: StageTimes,
+}
+
+impl<'a> Replay<'a> {
+    fn open(cli: &'a Cli, config: &Config, arguments: &'a ReplayArguments, path: &Path) -> Result<Self> {
+        let video = FileVideo::open(path)?;
+        let camera = camera_of(config, path);
+        let models_dir = config_file::models_dir(config);
+        let detector = Detector::load(&models_dir, MODEL, config.detector.engine, config.detector.threads)?;
+        let rules = running_rules(config, &detector).settings;
+        let zone = config.time_zone();
+        let start = arguments.start.map_or_else(|| START.parse().context("the built-in start is a time"), Ok)?;
+        let desk_camera = DeskCamera {
+            id: camera.id.clone(),
+            rules: rules.clone(),
+            model: Some(model_ref(&detector)),
+            recorder: None,
+        };
+        let name = path.file_stem().map_or_else(|| "video".into(), |stem| stem.to_string_lossy().into_owned());
+        let printed = Printed {
+            cli,
+            out: arguments.out.as_deref(),
+            name: name.clone(),
+            device: config.device.id.clone(),
+            sequence: 0,
+            start,
+        };
+        // A recording of a whole day must not go quiet after twenty alerts: an engineer wants to see all of them.
+        let caps = DailyCaps::unlimited();
+        Ok(Self {
+            cli,
+            arguments,
+            name,
+            start,
+            decoder: Decoder::new()?,
+            sampler: Sampler::new(camera.analyse_fps),
+            analysis: Analysis::new(&camera, &rules, &zone, detector, Mono::ZERO),
+            desk: AlertDesk::new(printed, config.clip, zone, caps),
+            camera: desk_camera,
+            video,
+            decoding: StageTimes::default(),
+            alerting: StageTimes::default(),
+        })
+    }
+
+    fn run(mut self) -> Result<()> {
+        let began = Instant::now();
+        let mut frames = VecDeque::new();
+        let mut cut_off = None;
+        for unit in self.video.units()? {
+            let unit = match unit {
+                Ok(unit) => unit,
+                // What could be read is replayed to its end before the error is told.
+                Err(error) => {
+                    cut_off = Some(error);
+                    break;
+                }
+            };
+            let sampler = &mut self.sampler;
+            let wanted = |pts, _| sampler.take(video_time(pts));
+            match self.decoding.measure(|| self.decoder.decode(&unit, wanted)) {
+                Ok(decoded) => frames.extend(decoded),
+                Err(error) => eprintln!("kitchen-agent: {error}"),
+            }
+            while let Some(frame) = frames.pop_front() {
+                self.look(frame, began)?;
+            }
+        }
+        let sampler = &mut self.sampler;
+        for frame in self.decoder.drain(|pts, _| sampler.take(video_time(pts))) {
+            self.look(frame, began)?;
+        }
+        let end = self.stamp(Mono::from_millis(self.video.duration_ms()));
+        self.analysis.handle_timeout(end);
+        self.take_violations(end);
+        if self.arguments.profile {
+            self.print_profile(began.elapsed())?;
+        }
+        cut_off.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn look(&mut self, mut frame: Frame, began: Instant) -> Result<()> {
+        frame.captured = video_time(frame.pts_90k);
+        let stamp = self.stamp(frame.captured);
+        if self.arguments.real_time {
+            let due = Duration::from_millis(frame.captured.as_millis());
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+        }
+        let looked = self.analysis.handle_frame(frame, stamp)?;
+        if self.arguments.detections {
+            self.print_detections(&looked, stamp)?;
+        }
+        self.take_violations(stamp);
+        Ok(())
+    }
+
+    fn take_violations(&mut self, stamp: Stamp) {
+        while let Some((violation, sight)) = self.analysis.poll_violation() {
+            let key = match &violation {
+                Violation::Opened { key, .. } => Some(key.clone()),
+                _ => None,
+            };
+            let desk = &mut self.desk;
+            let camera = &self.camera;
+            let raised = self.alerting.measure(|| desk.handle_violation(camera, violation, sight.as_ref(), stamp));
+            match key.zip(raised) {
+                Some((key, true)) => self.analysis.handle_raised(&key, stamp.mono),
+                Some((key, false)) => self.analysis.handle_suppressed(&key, stamp.mono),
+                None => {}
+            }
+        }
+    }
+
+    fn stamp(&self, at: Mono) -> Stamp {
+        let wall = Wall::from_unix_millis(self.start.as_unix_millis().saturating_add_unsigned(at.as_millis()));
+        Stamp { mono: at, wall, quality: TimeQuality::Rtc }
+    }
+
+    fn print_detections(&self, looked: &Looked, stamp: Stamp) -> Result<()> {
+        let Some(detections) = &looked.detections else { return Ok(()) };
+        let video_ms = stamp.mono.as_millis();
+        let boxes: Vec<AlertBox> = detections.iter().copied().map(AlertBox::from).collect();
+        if self.cli.json {
+            print_json(&json!({ "type": "frame", "video_ms": video_ms, "detections": boxes }))?;
+        } else {
+            let seen: Vec<String> = boxes.iter().map(|seen| format!("{} {:.2}", seen.label, seen.score)).collect();
+            print_line(&format!("{:>9.3} s  {}", video_ms as f64 / 1000.0, seen.join(", ")));
+        }
+        if let Some(folder) = &self.arguments.out {
+            let picture = picture::annotate(&looked.frame, detections, usize::MAX)?;
+            write(&folder.join(format!("{}-{video_ms:08}.jpg", self.name)), &picture.bytes)?;
+        }
+        Ok(())
+    }
+
+    fn print_profile(&self, elapsed: Duration) -> Result<()> {
+        let (analysis, detector) = (self.analysis.times(), self.analysis.detector().times());
+        let stages = [
+            ("decode", self.decoding),
+            ("motion", analysis.motion),
+            ("letterbox", detector.letterbox),
+            ("inference", detector.inference),
+            ("detections", detector.decode),
+            ("track", analysis.track),
+            ("rules", analysis.rules),
+            ("alert", self.alerting),
+        ];
+        let video_s = self.video.duration_ms() as f64 / 1000.0;
+        let mean = |times: &StageTimes| times.mean_cpu().as_secs_f64() * 1000.0;
+        if self.cli.json {
+            let stages: serde_json::Map<String, Value> = stages
+                .iter()
+                .map(|(name, times)| {
+                    let share = times.cpu.as_secs_f64() / video_s;
+                    ((*name).to_owned(), json!({ "runs": times.runs, "cpu_ms": mean(times), "core_share": share }))
+                })
+                .collect();
+            return print_json(&json!({
+                "type": "profile", "video_s": video_s, "elapsed_s": elapsed.as_secs_f64(),
+                "engine": self.analysis.detector().engine_name(), "stages": stages,
+            }));
+        }
+        eprintln!("{:<12}{:>8}{:>14}{:>22}", "stage", "runs", "CPU ms a run", "% of a core, live");
+        for (name, times) in &stages {
+            let share = times.cpu.as_secs_f64() / video_s * 100.0;
+            eprintln!("{name:<12}{:>8}{:>14.3}{share:>22.2}", times.runs, mean(times));
+        }
+        eprintln!("{video_s:.1} s of video in {:.1} s", elapsed.as_secs_f64());
+        Ok(())
+    }
+}
+
+/// The configured camera whose zones and rate hold for the video: the first, or a plain one.
+fn camera_of(config: &Config, path: &Path) -> CameraConfig {
+    let plain = || CameraConfig {
+        id: "replay".to_owned(),
+        url: format!("file://{}", path.display()),
+        main_url: None,
+        username: None,
+        password_file: None,
+        transport: Transport::Tcp,
+        analyse_fps: 2.0,
+        zones: Vec::new(),
+        privacy_masks: Vec::new(),
+    };
+    config.cameras.first().cloned().unwrap_or_else(plain)
+}
+
+fn video_time(pts_90k: i64) -> Mono {
+    Mono::from_millis(u64::try_from(ticks_to_ms(pts_90k)).unwrap_or(0))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::write(path, bytes).with_context(|| format!("can't write {}", path.display()))
+}
+
+/// Records printed instead of stored; their ids count from 1.
+struct Printed<'a> {
+    cli: &'a Cli,
+    out: Option<&'a Path>,
+    name: String,
+    device: String,
+    sequence: u64,
+    start: Wall,
+}
+
+impl Printed<'_> {
+    fn next_id(&mut self) -> MessageId {
+        self.sequence += 1;
+        MessageId { store: "replay".to_owned(), boot: 1, sequence: self.sequence }
+    }
+
+    fn print(&self, id: MessageId, record: AlertRecord, stamp: Stamp, body: &AlertBody) -> Result<()> {
+        let video_ms = stamp.mono.as_millis();
+        if self.cli.json {
+            let envelope = Envelope::new(id, record.as_str(), &self.device, stamp, serde_json::to_value(body)?);
+            let mut line = serde_json::to_value(&envelope)?;
+            line["video_ms"] = json!(video_ms);
+            return print_json(&line);
+        }
+        let defaults = body.rule.defaults();
+        let name = if self.cli.language() == Language::Zh { defaults.chinese } else { defaults.english };
+        let began = body.opened_at.as_unix_millis() - self.start.as_unix_millis();
+        let score = body.score.map_or_else(String::new, |score| format!(", score {score:.2}"));
+        let zone = body.zone.as_ref().map_or_else(String::new, |zone| format!(", zone {zone}"));
+        let reason = body.reason.map_or_else(String::new, |reason| format!(", {reason:?}").to_lowercase());
+        let detail = body.detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
+        let seconds = |ms: f64| ms / 1000.0;
+        print_line(&format!(
+            "{:>9.3} s  {:<14} {name} ({}){zone}, since {:.1} s, for {:.1} s{score}{reason}{detail}",
+            seconds(video_ms as f64),
+            record.as_str(),
+            body.rule,
+            seconds(began as f64),
+            seconds(body.duration_ms as f64),
+        ));
+        Ok(())
+    }
+}
+
+impl Ledger for Printed<'_> {
+    fn open(&mut self, stamp: Stamp, mut body: AlertBody, snapshot: Option<NewSnapshot>) -> Result<OpenedAlert> {
+        let id = self.next_id();
+        body.alert_id = Some(id.clone());
+        body.snapshot = snapshot.as_ref().map(|snapshot| SnapshotRef {
+            sha256: sha256_hex(&snapshot.sent),
+            bytes: snapshot.sent.len() as u64,
+            original_sha256: sha256_hex(&snapshot.original),
+        });
+        if let (Some(folder), Some(snapshot)) = (self.out, &snapshot) {
+            let name = format!("{}-{:08}-{}.jpg", self.name, stamp.mono.as_millis(), body.rule);
+            write(&folder.join(name), &snapshot.sent)?;
+        }
+        self.print(id.clone(), AlertRecord::Opened, stamp, &body)?;
+        Ok(OpenedAlert { alert_id: id, snapshot: body.snapshot })
+    }
+
+    fn append(&mut self, stamp: Stamp, _: &MessageId, record: AlertRecord, body: AlertBody) -> Result<()> {
+        let id = self.next_id();
+        self.print(id, record, stamp, &body)
+    }
+
+    fn attach_clip(&mut self, _: Stamp, alert_id: &MessageId, clip: NewClip, _: AlertBody) -> Result<ClipRef> {
+        let (sha256, bytes) = (sha256_hex(&clip.bytes), clip.bytes.len() as u64);
+        let clip_id = alert_id.to_string();
+        Ok(ClipRef { clip_id, sha256, bytes, duration_ms: clip.duration_ms, start: clip.start })
+    }
+}

@@ -1,0 +1,78 @@
+//! Finds and reads what the configuration names: the file, the environment, password files, the models' folder.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use kitchen_core::config::{CameraConfig, Config, ENVIRONMENT_PREFIX};
+
+use crate::cli::{Cli, DEFAULT_CONFIG, Problem};
+
+/// The environment's part of the configuration.
+#[must_use]
+pub fn environment() -> Vec<(String, String)> {
+    let mut variables: Vec<(String, String)> =
+        std::env::vars().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
+    variables.sort();
+    variables
+}
+
+#[must_use]
+pub fn path(cli: &Cli) -> PathBuf {
+    cli.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into())
+}
+
+/// The text of the configuration file.
+///
+/// # Errors
+/// With the path, when it can't be read.
+pub fn text(path: &Path) -> Result<String> {
+    let what = || format!("can't read the configuration {}: check that it exists and who may read it", path.display());
+    std::fs::read_to_string(path).with_context(what).context(Problem)
+}
+
+/// The configuration in force.
+///
+/// # Errors
+/// All that is wrong with it, below the file's path.
+pub fn load(cli: &Cli) -> Result<Config> {
+    let path = path(cli);
+    Config::parse(&text(&path)?, &environment()).with_context(|| format!("{} is wrong", path.display()))
+}
+
+/// The configuration where one is given or installed; otherwise one in which every rule that can run watches the
+/// whole picture.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_or_default(cli: &Cli) -> Result<Config> {
+    if cli.config.is_some() || Path::new(DEFAULT_CONFIG).exists() {
+        return load(cli);
+    }
+    let text = "[device]\nid = \"replay\"\n[rules.intrusion]\nenabled = true\n";
+    Config::parse(text, &environment()).context("the environment's part of the configuration is wrong")
+}
+
+/// The camera's password from its file, without the line's end.
+///
+/// # Errors
+/// With the path, when the file can't be read.
+pub fn password(camera: &CameraConfig) -> Result<Option<String>> {
+    let Some(path) = &camera.password_file else { return Ok(None) };
+    let what = || format!("can't read camera.{}.password_file {}", camera.id, path.display());
+    let text = std::fs::read_to_string(path).with_context(what).context(Problem)?;
+    Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
+}
+
+/// The folder of models: the configured one, else the one beside the program's source or in this folder.
+#[must_use]
+pub fn models_dir(config: &Config) -> PathBuf {
+    let configured = &config.detector.models_dir;
+    if configured.exists() || *configured != kitchen_core::config::DetectorConfig::default().models_dir {
+        return configured.clone();
+    }
+    let program = std::env::current_exe().unwrap_or_default();
+    let here = std::env::current_dir().unwrap_or_default();
+    let candidates = program.ancestors().chain(here.ancestors()).map(|folder| folder.join("models"));
+    let mut found = candidates.filter(|folder| folder.join("objects/manifest.toml").exists());
+    found.next().unwrap_or_else(|| configured.clone())
+}

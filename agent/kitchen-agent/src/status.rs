@@ -1,0 +1,215 @@
+//! What the running agent knows of itself, gathered from its stages, for `status`, the heartbeat and the birth message.
+//! What is not measured is absent.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use kitchen_core::rules::RuleId;
+use kitchen_core::time::{Clock, Stamp, TimeQuality, TimeZone, Wall};
+use kitchen_core::wire::{CameraHealth, HeartbeatBody, OutboxHealth, RuleState, Session, Site, StateBody};
+use kitchen_store::Store;
+use kitchen_uplink::{LinkStatus, Presence};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Counters of one camera's stages.
+#[derive(Debug)]
+pub struct CameraCounters {
+    pub id: String,
+    pub address: String,
+    pub frames: AtomicU64,
+    pub analysed: AtomicU64,
+    pub dropped: AtomicU64,
+    /// Microseconds that the latest look took.
+    pub look_us: AtomicU64,
+    stream: Mutex<StreamState>,
+}
+
+#[derive(Clone, Debug)]
+struct StreamState {
+    state: &'static str,
+    detail: Option<String>,
+}
+
+impl CameraCounters {
+    #[must_use]
+    pub fn new(id: &str, address: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            address: address.to_owned(),
+            frames: AtomicU64::new(0),
+            analysed: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            look_us: AtomicU64::new(0),
+            stream: Mutex::new(StreamState { state: "connecting", detail: None }),
+        }
+    }
+
+    /// `online` with what the stream is, or `offline` with why.
+    pub fn set_stream(&self, state: &'static str, detail: String) {
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = StreamState { state, detail: Some(detail) };
+    }
+
+    fn stream(&self) -> StreamState {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// `status --json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    pub device: String,
+    pub agent: String,
+    pub uptime_s: u64,
+    pub time: Wall,
+    pub time_quality: TimeQuality,
+    pub cameras: Vec<CameraReport>,
+    pub detector: Option<DetectorReport>,
+    pub rules: BTreeMap<String, RuleState>,
+    pub alerts_today: Option<u64>,
+    pub outbox: Option<OutboxHealth>,
+    pub link: LinkReport,
+    pub disk: Option<DiskReport>,
+    pub temperature_c: Option<f32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CameraReport {
+    #[serde(flatten)]
+    pub health: CameraHealth,
+    pub address: String,
+    /// What the stream is, or why there is none.
+    pub detail: Option<String>,
+    pub look_ms: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DetectorReport {
+    pub model: String,
+    pub version: String,
+    pub engine: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinkReport {
+    /// Empty: none is configured.
+    pub broker: String,
+    pub connected_since: Option<Wall>,
+    pub last_receipt: Option<Wall>,
+    pub last_error: Option<String>,
+    pub district_silent: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DiskReport {
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+}
+
+/// The agent as its stages fill it in.
+pub struct AgentStatus {
+    pub device: String,
+    pub site: Site,
+    pub zone: TimeZone,
+    pub rules: BTreeMap<RuleId, RuleState>,
+    pub cameras: Vec<Arc<CameraCounters>>,
+    pub detector: Option<DetectorReport>,
+    pub broker: String,
+    pub link: watch::Receiver<LinkStatus>,
+    pub store: Store,
+    pub state_dir: PathBuf,
+    pub clock: Arc<dyn Clock>,
+    pub started: Stamp,
+}
+
+impl AgentStatus {
+    #[must_use]
+    pub fn report(&self) -> StatusReport {
+        let stamp = self.clock.stamp();
+        let link = self.link.borrow().clone();
+        StatusReport {
+            device: self.device.clone(),
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_s: stamp.mono.since(self.started.mono).as_secs(),
+            time: stamp.wall,
+            time_quality: stamp.quality,
+            cameras: self.cameras.iter().map(|camera| camera_report(camera)).collect(),
+            detector: self.detector.clone(),
+            rules: self.rule_states(),
+            alerts_today: self.alerts_today(stamp),
+            outbox: self.store.outbox_health(stamp.wall).ok(),
+            link: LinkReport {
+                broker: self.broker.clone(),
+                connected_since: link.connected_since,
+                last_receipt: link.last_receipt,
+                last_error: link.last_error,
+                district_silent: link.is_district_silent,
+            },
+            disk: disk(&self.state_dir),
+            temperature_c: temperature(),
+        }
+    }
+
+    fn rule_states(&self) -> BTreeMap<String, RuleState> {
+        self.rules.iter().map(|(rule, state)| (rule.to_string(), *state)).collect()
+    }
+
+    fn alerts_today(&self, stamp: Stamp) -> Option<u64> {
+        self.store.alerts_since(stamp.wall.start_of_day(&self.zone)).ok()
+    }
+}
+
+impl Presence for AgentStatus {
+    fn state(&self, session: Session) -> StateBody {
+        StateBody {
+            online: true,
+            reason: None,
+            session,
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            pack: self.detector.as_ref().map(|detector| format!("{} {}", detector.model, detector.version)),
+            config_version: 0,
+            site: self.site.clone(),
+            rules: self.rule_states(),
+        }
+    }
+
+    fn heartbeat(&self) -> HeartbeatBody {
+        let stamp = self.clock.stamp();
+        HeartbeatBody {
+            cameras: self.cameras.iter().map(|camera| camera_report(camera).health).collect(),
+            outbox: self.store.outbox_health(stamp.wall).ok(),
+            alerts_today: self.alerts_today(stamp),
+        }
+    }
+}
+
+fn camera_report(camera: &CameraCounters) -> CameraReport {
+    let StreamState { state, detail } = camera.stream();
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let look_us = count(&camera.look_us);
+    CameraReport {
+        health: CameraHealth {
+            id: camera.id.clone(),
+            state: state.to_owned(),
+            frames: count(&camera.frames),
+            analysed: count(&camera.analysed),
+            dropped: count(&camera.dropped),
+        },
+        address: camera.address.clone(),
+        detail,
+        look_ms: (look_us > 0).then(|| look_us as f64 / 1000.0),
+    }
+}
+
+fn disk(folder: &Path) -> Option<DiskReport> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(DiskReport { free_bytes: disk.f_bavail * disk.f_frsize, total_bytes: disk.f_blocks * disk.f_frsize })
+}
+
+fn temperature() -> Option<f32> {
+    let text = std::fs::read_to_string("/sys/class/thermal/thermal_zone0/temp").ok()?;
+    text.trim().parse::<f32>().ok().map(|thousandths| thousandths / 1000.0)
+}

@@ -171,7 +171,7 @@ impl<L: Ledger> AlertDesk<L> {
             error!(camera = %camera.id, error = format!("{error:#}"), "no picture for this alert");
             None
         });
-        let Some(opened) = self.commit(stamp, &body, snapshot) else { return false };
+        let Some(opened) = self.commit(stamp, &body, snapshot.as_ref()) else { return false };
         info!(camera = %camera.id, rule = %key.rule, alert = %opened.alert_id, "alert");
         (body.alert_id, body.snapshot) = (Some(opened.alert_id.clone()), opened.snapshot);
         let key = (camera.id.clone(), key.clone());
@@ -210,9 +210,9 @@ impl<L: Ledger> AlertDesk<L> {
     }
 
     /// Commits until it succeeds or there is no hope; without the picture when it is the picture that fails.
-    fn commit(&mut self, stamp: Stamp, body: &AlertBody, snapshot: Option<NewSnapshot>) -> Option<OpenedAlert> {
+    fn commit(&mut self, stamp: Stamp, body: &AlertBody, snapshot: Option<&NewSnapshot>) -> Option<OpenedAlert> {
         for left in (0..COMMIT_TRIES).rev() {
-            let picture = snapshot.clone().filter(|_| left > COMMIT_TRIES / 2);
+            let picture = snapshot.filter(|_| left > COMMIT_TRIES / 2).cloned();
             match self.ledger.open(stamp, body.clone(), picture) {
                 Ok(opened) => return Some(opened),
                 Err(error) => {

@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(kept.len(), 68);
         let why = shorten(&mut units.clone(), 200_000).expect_err("2 s are too short");
         assert!(why.contains("bit rate"), "{why}");
-        let mut whole = units.clone();
+        let mut whole = units;
         shorten(&mut whole, 2_000_000).expect("fits");
         assert_eq!(whole.len(), 100);
     }

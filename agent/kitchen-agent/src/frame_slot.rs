@@ -94,7 +94,9 @@ mod tests {
         let (luma, chroma) = ([0; 4], [128; 1]);
         let plane = |data, stride| Plane { data, stride };
         let planes = [plane(&luma[..], 2), plane(&chroma[..], 1), plane(&chroma[..], 1)];
-        Frame { pts_90k, ..Frame::from_planes(2, 2, planes).expect("sizes fit") }
+        let mut frame = Frame::from_planes(2, 2, planes).expect("sizes fit");
+        frame.pts_90k = pts_90k;
+        frame
     }
 
     #[test]

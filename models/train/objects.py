@@ -1,0 +1,74 @@
+"""Trains the `objects` model: from the pictures at hand to the files of models/objects.
+
+    python objects.py DATA --out ../objects --scratch SCRATCH [--golden-video vtest.avi] [--steps 20]
+
+Enters: the data folder (pictures, videos, pretrained/yolox_nano.onnx). Leaves: the network, its manifest,
+golden files and figures.json. Nothing of the data is copied anywhere but into the scratch folder.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import argparse
+import pickle
+from pathlib import Path
+
+import cv2
+import onnx
+import torch
+
+import network
+import pictures
+import scenes
+import training
+
+SEED = 1
+
+
+def main():
+    options = arguments()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    options.scratch.mkdir(parents=True, exist_ok=True)
+    base = options.data / "pretrained/yolox_nano.onnx"
+    cut_model, cut_path = network.cut(base), options.scratch / "cut.onnx"
+    onnx.save(cut_model, cut_path)
+    teacher = pictures.Teacher(base)
+    gathered = labelled_pictures(options, teacher)
+    if "train" in options.stages:
+        shelf = scenes.Shelf([p for p in gathered if p.part == "train"])
+        training.train(cut_model, shelf, cut_path, options.scratch, SEED, options.steps, options.minutes)
+    if "write" in options.stages:
+        import release
+        release.write(options, cut_model, teacher, gathered, SEED)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with the pictures, videos and starting weights")
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent.parent / "objects")
+    parser.add_argument("--scratch", type=Path, required=True, help="labels, checkpoints and the training log")
+    parser.add_argument("--golden-video", type=Path,
+                        default=Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi"))
+    parser.add_argument("--steps", type=int, default=100_000, help="stop after so many steps")
+    parser.add_argument("--minutes", type=float, default=17, help="stop after so many minutes")
+    parser.add_argument("--stages", nargs="+", default=["train", "write"], choices=["train", "write"])
+    return parser.parse_args()
+
+
+def labelled_pictures(options, teacher):
+    """All pictures with the teacher's detections; kept in the scratch folder, as this takes two minutes."""
+    kept = options.scratch / "pictures.pickle"
+    if kept.exists():
+        return pickle.loads(kept.read_bytes())
+    gathered = pictures.gather(options.data)
+    for picture in gathered:
+        picture.detections = teacher.detections(picture.image, known=picture.known)
+    kept.write_bytes(pickle.dumps(gathered))
+    return gathered
+
+
+if __name__ == "__main__":
+    main()

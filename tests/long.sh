@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# The longer checks, for before a release: the tests many times over, the benchmarks, and how they compare with
+# libavcodec and ONNX Runtime. About half an hour.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+rounds=${ROUNDS:-10}
+
+tests/run.sh
+for round in $(seq "$rounds"); do
+    printf '== survival, round %s of %s\n' "$round" "$rounds" >&2
+    tests/run.sh -p kitchen-end-to-end --test survival
+done
+cargo bench -p kitchen-end-to-end
+"$target/test-python/bin/python" tests/end-to-end/benches/reference.py "$target"

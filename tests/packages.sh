@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Installs by apt what the build and the tests need and this machine lacks; asks for nothing when all is there.
+# Nothing depends on the services that these packages may start: every test starts its own.
+set -euo pipefail
+
+say() {
+    printf '== %s\n' "$*" >&2
+}
+
+# The system's Python, not one that comes first in the search path: GStreamer's bindings belong to it.
+has_rtsp_server() {
+    /usr/bin/python3 - >/dev/null 2>&1 <<'PYTHON'
+import gi
+for module in ("Gst", "GstRtsp", "GstRtspServer"):
+    gi.require_version(module, "1.0")
+from gi.repository import Gst, GstRtspServer
+Gst.init(None)
+for element in ("appsrc", "parsebin", "qtdemux", "h264parse", "h265parse", "rtph264pay", "rtph265pay"):
+    assert Gst.ElementFactory.find(element), element
+PYTHON
+}
+
+has_venv() {
+    python3 -c 'import ensurepip, venv' >/dev/null 2>&1
+}
+
+has() {
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1
+}
+
+missing_packages() {
+    has mosquitto || echo mosquitto
+    has mosquitto_sub || echo mosquitto-clients
+    has ffmpeg && has ffprobe || echo ffmpeg
+    has c++ || echo g++
+    has_venv || echo python3-venv
+    has_rtsp_server || echo python3-gi gir1.2-gst-rtsp-server-1.0 \
+        gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+}
+
+install_missing() {
+    local packages log as_root=()
+    mapfile -t packages < <(missing_packages | tr ' ' '\n')
+    [ "${#packages[@]}" -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] || as_root=(sudo)
+    say "installing ${packages[*]}"
+    log=$(mktemp)
+    if ! { "${as_root[@]}" apt-get update -qq &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >"$log" 2>&1; then
+        cat "$log" >&2
+        say "apt-get failed: install by hand: ${packages[*]}"
+        exit 2
+    fi
+    rm -f "$log"
+    packages=()
+    mapfile -t packages < <(missing_packages | tr ' ' '\n')
+    if [ "${#packages[@]}" -gt 0 ]; then
+        say "installed, but still not usable: ${packages[*]}"
+        exit 2
+    fi
+}
+
+install_missing

@@ -1,0 +1,26 @@
+//! Real servers for the tests: a broker, cameras, the agent and the district's end as processes that can be
+//! killed, stopped and started again, with their certificates, videos and configuration.
+//! Everything panics with what to do about it: a missing server is a failure, never a skip.
+
+mod agent;
+mod agent_config;
+mod camera;
+mod certificates;
+mod district;
+mod media;
+mod mosquitto;
+mod process;
+mod program;
+pub mod videos;
+mod waiting;
+
+pub use agent::Agent;
+pub use agent_config::{AgentConfig, in_english};
+pub use camera::{Breakage, RtspCamera};
+pub use certificates::{Certificates, Identity};
+pub use district::District;
+pub use media::ffprobe;
+pub use mosquitto::Mosquitto;
+pub use process::{Finished, Process};
+pub use program::{built, repository, run, system, target};
+pub use waiting::{wait_for, wait_until};

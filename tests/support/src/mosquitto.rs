@@ -1,0 +1,160 @@
+//! Mosquitto as the contract wants a broker: MQTT 5, client certificates, user and client id taken from the
+//! certificate, an access list for each device. It can be killed, stopped, and started again on its port.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::certificates::{Certificates, Identity};
+use crate::process::Process;
+use crate::program::system;
+use crate::waiting::wait_until;
+
+const START_BOUND: Duration = Duration::from_secs(10);
+
+const ACCESS: &str = "\
+pattern write kitchen/v1/%u/up/#
+pattern read kitchen/v1/%u/down/#
+
+user district
+topic read kitchen/v1/+/up/#
+topic write kitchen/v1/+/down/#
+";
+
+/// A broker on loopback.
+pub struct Mosquitto {
+    process: Option<Process>,
+    port: u16,
+    certificates: Option<Certificates>,
+    directory: TempDir,
+}
+
+impl Mosquitto {
+    /// With TLS and client certificates, on a free port.
+    #[must_use]
+    pub fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let certificates = Certificates::make(&directory.path().join("certificates"));
+        Self::launch(directory, Some(certificates))
+    }
+
+    /// Without TLS and without accounts.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self::launch(tempfile::tempdir().expect("a temporary folder"), None)
+    }
+
+    fn launch(directory: TempDir, certificates: Option<Certificates>) -> Self {
+        let mut broker = Self { process: None, port: free_port(), certificates, directory };
+        fs::write(broker.configuration(), broker.configuration_text()).expect("a temporary folder takes files");
+        fs::write(broker.directory.path().join("access"), ACCESS).expect("a temporary folder takes files");
+        broker.restart();
+        broker
+    }
+
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.certificates.is_some() { "mqtts" } else { "mqtt" };
+        format!("{scheme}://localhost:{}", self.port)
+    }
+
+    /// The authority of a broker with TLS.
+    #[must_use]
+    pub fn certificates(&self) -> &Certificates {
+        self.certificates.as_ref().expect("a broker started with TLS")
+    }
+
+    /// The identity of a box, or none at a broker without TLS.
+    #[must_use]
+    pub fn device(&self, id: &str) -> Option<Identity> {
+        self.certificates.as_ref().map(|certificates| certificates.device(id))
+    }
+
+    /// The district's identity, or none at a broker without TLS.
+    #[must_use]
+    pub fn district(&self) -> Option<Identity> {
+        self.certificates.as_ref().map(Certificates::district)
+    }
+
+    /// SIGKILL: what it had not saved is gone, sessions too.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it again, on the same port and with what it saved.
+    pub fn restart(&mut self) {
+        self.process = None;
+        let mut command = Command::new(system("mosquitto", "mosquitto"));
+        command.arg("-c").arg(self.configuration());
+        let mut process = Process::start("mosquitto", command, self.directory.path());
+        wait_until(START_BOUND, "mosquitto listens", || {
+            process.assert_running();
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
+        self.process = Some(process);
+    }
+
+    /// It hangs: connections stay open, nothing is answered.
+    pub fn stop(&self) {
+        self.running().stop();
+    }
+
+    pub fn cont(&self) {
+        self.running().cont();
+    }
+
+    /// What it logged: connections, disconnections, refusals.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.running().stderr()
+    }
+
+    fn running(&self) -> &Process {
+        self.process.as_ref().expect("the broker was not killed")
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.directory.path().join("mosquitto.conf")
+    }
+
+    fn configuration_text(&self) -> String {
+        let directory = self.directory.path().display();
+        // Started by root it would give its rights up, and could not write to the folder.
+        let mut text = format!(
+            "user root\nlog_dest stderr\nlog_type all\nconnection_messages true\n\
+             persistence true\npersistence_location {directory}/\n\
+             max_packet_size 1048576\nmax_queued_messages 10000\nlistener {} 127.0.0.1\n",
+            self.port
+        );
+        match &self.certificates {
+            None => text.push_str("allow_anonymous true\n"),
+            Some(certificates) => {
+                let Identity { ca, certificate, key } = certificates.broker();
+                text += &format!(
+                    "cafile {}\ncertfile {}\nkeyfile {}\n\
+                     require_certificate true\nuse_identity_as_username true\nuse_username_as_clientid true\n\
+                     allow_anonymous false\nacl_file {directory}/access\n",
+                    ca.display(),
+                    certificate.display(),
+                    key.display()
+                );
+            }
+        }
+        text
+    }
+}
+
+/// A port of loopback on which nothing listens now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}

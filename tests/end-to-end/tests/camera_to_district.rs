@@ -34,7 +34,7 @@ fn config(directory: &Path, camera: &RtspCamera, broker: &Mosquitto) -> AgentCon
 #[test]
 fn people_before_the_camera_become_an_alert_with_snapshot_and_clip_at_the_district() {
     let directory = tempfile::tempdir().unwrap();
-    let camera = RtspCamera::start(&[("people", &videos::people())]);
+    let camera = RtspCamera::start(&[("people", &videos::people_after_a_while())]);
     let broker = Mosquitto::start();
     let mut district = District::start(&broker);
     let mut agent = Agent::start(config(directory.path(), &camera, &broker));

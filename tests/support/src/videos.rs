@@ -17,6 +17,12 @@ pub fn people() -> PathBuf {
     repository().join("agent/kitchen-agent/demo/people.mp4")
 }
 
+/// An empty picture for 6 s, then people for 12 s.
+#[must_use]
+pub fn people_after_a_while() -> PathBuf {
+    from_people("people_after_a_while.mp4", &format!("-t 18 -vf tpad=start_duration=6:color=gray {CAMERA}"))
+}
+
 /// The first 10 s as H.265, which the agent can't decode.
 #[must_use]
 pub fn h265() -> PathBuf {

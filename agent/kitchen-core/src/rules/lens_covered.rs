@@ -1,6 +1,6 @@
 //! `lens_covered`: the picture has lost its detail and shows nothing of the scene that was there.
 //! Lights that go out are none: what is left of the picture then still has the scene's shapes, only darker. A
-//! picture black to the last cell could be either; it counts by day only, when the clock can be trusted.
+//! picture black to the last cell could be either: by night, if the clock can be trusted, it is taken for the lights.
 
 use crate::time::{LocalTime, Stamp, TimeQuality, TimeZone};
 use crate::view::LumaGrid;
@@ -58,7 +58,7 @@ impl LensView {
     fn counts_if_dark(&self, grid: &LumaGrid, stamp: Stamp) -> bool {
         let LocalTime { minute, .. } = stamp.wall.local(&self.zone);
         let trusted = !matches!(stamp.quality, TimeQuality::Floor | TimeQuality::None);
-        grid.mean() >= DARK || (trusted && DAYLIGHT.contains(&minute))
+        grid.mean() >= DARK || !trusted || DAYLIGHT.contains(&minute)
     }
 
     fn usual_scene(&self) -> Option<LumaGrid> {
@@ -131,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn a_black_picture_counts_by_day_with_a_trusted_clock_only() {
+    fn a_black_picture_is_taken_for_the_lights_only_when_a_trusted_clock_says_night() {
         let black = grid(|_, _| 16);
         assert!(lens().look(&black, noon()));
         assert!(!lens().look(&black, midnight()));
-        assert!(!lens().look(&black, stamp("2026-11-24T04:00:00Z", TimeQuality::Floor)));
+        assert!(lens().look(&black, stamp("2026-11-24T16:00:00Z", TimeQuality::Floor)));
     }
 
     #[test]

@@ -23,6 +23,7 @@ SHARES = (0.5, 0.75, 1.0)
 THRESHOLDS = (0.5, 0.6, 0.65)
 GOLDEN_FRAME = 300
 IDENTITY = {"a": 1.0, "b": 0.0}
+NOT_GOOD_ENOUGH = "good_enough = false        # five matches only: no rule runs on it\n"
 
 
 def write(options, cut_model, teacher, pictures, seed):
@@ -193,7 +194,7 @@ label = "{label}"
 floor = {evaluation.FLOOR:.2f}               # raw scores below it are dropped
 threshold = 0.65           # calibrated score from which the card advises to act
 calibration = {{ a = {calibration[label]["a"]}, b = {calibration[label]["b"]} }}   # calibrated = sigmoid(a * logit(raw) + b)
-''' for label in CLASSES)
+{NOT_GOOD_ENOUGH if label == "phone" else ""}''' for label in CLASSES)
     return head + classes + f'''
 [golden]
 input = "golden/input.png"      # already at the network's size, RGB

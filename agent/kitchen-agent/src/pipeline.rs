@@ -55,7 +55,8 @@ pub struct RunningRules {
 /// Splits the rules into those that run and those that are off or have no model.
 #[must_use]
 pub fn running_rules(config: &Config, detector: &Detector) -> RunningRules {
-    let labels: Vec<_> = detector.manifest().classes.iter().map(|class| class.label).collect();
+    let good = detector.manifest().classes.iter().filter(|class| class.good_enough);
+    let labels: Vec<_> = good.map(|class| class.label).collect();
     let state = |settings: &RuleSettings| match (settings.rule.is_available(&labels), settings.enabled) {
         (false, _) => RuleState::Unavailable,
         (true, false) => RuleState::Off,

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use kitchen_core::time::Wall;
+use kitchen_uplink::explain::chain;
 use kitchen_uplink::{Link, LinkError, LinkEvent, LinkOptions, Message, Publisher, Reconnect};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -262,16 +263,4 @@ impl Work {
             warn!(topic = ?message.topic, bytes = message.payload.len(), what, count, "malformed message");
         }
     }
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -10,6 +10,19 @@ use rustls::{AlertDescription, CertificateError};
 
 use crate::tls::Broker;
 
+/// An error with its causes in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 /// What went wrong with `client_id`'s connection to `broker`, and what to check next.
 #[must_use]
 pub fn explain(error: &ConnectionError, broker: &Broker, client_id: &str) -> String {

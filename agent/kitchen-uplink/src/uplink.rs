@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::clip::ClipUnderWay;
+use crate::explain::chain;
 use crate::mqtt::{Link, LinkEvent, LinkOptions, Message, Publication, PublishError, Token, Will};
 use crate::outbox::{Outbox, OutboxError, Presence, blocking};
 use crate::reconnect::Reconnect;
@@ -424,16 +425,4 @@ fn log_failure(result: Result<(), OutboxError>, what: &'static str) {
     if let Err(failure) = result {
         error!(error = %failure, "{what}");
     }
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

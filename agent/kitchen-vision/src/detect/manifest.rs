@@ -92,6 +92,13 @@ pub struct Class {
     /// Calibrated score from which the model's card advises to act.
     pub threshold: f32,
     pub calibration: Calibration,
+    /// Whether the card vouches for this class: without it no rule runs on it.
+    #[serde(default = "vouched")]
+    pub good_enough: bool,
+}
+
+const fn vouched() -> bool {
+    true
 }
 
 /// calibrated = sigmoid(a · logit(raw) + b).
@@ -222,7 +229,7 @@ impl Manifest {
     fn validate_classes(&self) -> Result<(), String> {
         require(!self.classes.is_empty(), || "there is no class".to_owned())?;
         for (index, class) in self.classes.iter().enumerate() {
-            let Class { label, floor, threshold, calibration } = class;
+            let Class { label, floor, threshold, calibration, .. } = class;
             let twice = self.classes[..index].iter().any(|other| other.label == *label);
             require(!twice, || format!("class {label} stands twice"))?;
             require(within_one(*floor), || format!("floor of class {label} is {floor}, expected 0..1"))?;

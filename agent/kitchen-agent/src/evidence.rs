@@ -141,7 +141,8 @@ mod tests {
 
     fn unit(ms: u64, bytes: usize) -> AccessUnit {
         let data = Bytes::from(vec![0; bytes]);
-        AccessUnit { data, pts_90k: ms as i64 * 90, keyframe: ms.is_multiple_of(2000), received: Mono::from_millis(ms) }
+        let (keyframe, received) = (ms.is_multiple_of(2000), Mono::from_millis(ms));
+        AccessUnit { data, pts_90k: ms as i64 * 90, keyframe, received, lost_packets: 0 }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod evidence;
 mod frame_slot;
 mod pipeline;
 mod status;
+mod text;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         }
     };
     start_log(&cli);
+    text::set_language(cli.language());
     match command::run(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {

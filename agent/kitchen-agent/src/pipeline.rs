@@ -250,10 +250,14 @@ fn decode(
             }
             CameraEvent::Unit(unit) => {
                 counters.frames.fetch_add(1, Ordering::Relaxed);
+                counters.lost_packets.fetch_add(u64::from(unit.lost_packets), Ordering::Relaxed);
                 let Some(decoder) = &mut decoder else { continue };
                 match decoder.decode(&unit, |_, received| sampler.take(received)) {
                     Ok(frames) => frames.into_iter().for_each(|frame| slot.put(frame)),
-                    Err(error) => debug!(camera, %error, "access unit lost"),
+                    Err(error) => {
+                        counters.damaged.fetch_add(1, Ordering::Relaxed);
+                        debug!(camera, %error, "access unit damaged");
+                    }
                 }
                 counters.dropped.store(slot.dropped(), Ordering::Relaxed);
                 recorder.handle_unit(unit);

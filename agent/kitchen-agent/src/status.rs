@@ -23,6 +23,10 @@ pub struct CameraCounters {
     pub frames: AtomicU64,
     pub analysed: AtomicU64,
     pub dropped: AtomicU64,
+    /// Packets lost on the way from the camera.
+    pub lost_packets: AtomicU64,
+    /// Access units that could not be decoded.
+    pub damaged: AtomicU64,
     /// Microseconds that the latest look took.
     pub look_us: AtomicU64,
     stream: Mutex<StreamState>,
@@ -43,6 +47,8 @@ impl CameraCounters {
             frames: AtomicU64::new(0),
             analysed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            lost_packets: AtomicU64::new(0),
+            damaged: AtomicU64::new(0),
             look_us: AtomicU64::new(0),
             stream: Mutex::new(StreamState { state: "connecting", detail: None }),
         }
@@ -83,6 +89,9 @@ pub struct CameraReport {
     pub address: String,
     /// What the stream is, or why there is none.
     pub detail: Option<String>,
+    /// Packets lost on the way, and pictures that could not be decoded, since the agent's start.
+    pub lost_packets: u64,
+    pub damaged: u64,
     pub look_ms: Option<f64>,
 }
 
@@ -200,6 +209,8 @@ fn camera_report(camera: &CameraCounters) -> CameraReport {
         },
         address: camera.address.clone(),
         detail,
+        lost_packets: count(&camera.lost_packets),
+        damaged: count(&camera.damaged),
         look_ms: (look_us > 0).then(|| look_us as f64 / 1000.0),
     }
 }

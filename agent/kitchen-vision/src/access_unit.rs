@@ -19,6 +19,8 @@ pub struct AccessUnit {
     pub keyframe: bool,
     /// When it arrived; of a file read at once, its decode time from the file's start.
     pub received: Mono,
+    /// Packets that got lost on the way since the unit before.
+    pub lost_packets: u16,
 }
 
 impl std::fmt::Debug for AccessUnit {
@@ -28,6 +30,7 @@ impl std::fmt::Debug for AccessUnit {
             .field("pts_90k", &self.pts_90k)
             .field("keyframe", &self.keyframe)
             .field("received", &self.received)
+            .field("lost_packets", &self.lost_packets)
             .finish()
     }
 }

@@ -109,7 +109,8 @@ mod tests {
 
     fn unit(ms: u64, keyframe: bool, bytes: usize) -> AccessUnit {
         let data = Bytes::from(vec![0_u8; bytes]);
-        AccessUnit { data, pts_90k: i64::try_from(ms).expect("small") * 90, keyframe, received: Mono::from_millis(ms) }
+        let pts_90k = i64::try_from(ms).expect("small") * 90;
+        AccessUnit { data, pts_90k, keyframe, received: Mono::from_millis(ms), lost_packets: 0 }
     }
 
     /// Ten pictures a second, a keyframe every `gop`.

@@ -9,7 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
     pub runs: u64,
-    /// Processor time of the thread that ran the stage; work that an engine gives to its own threads is not in it.
+    /// Processor time: of the calling thread, or of the whole process where the stage has threads of its own.
     pub cpu: Duration,
     pub elapsed: Duration,
 }
@@ -17,10 +17,19 @@ pub struct StageTimes {
 impl StageTimes {
     /// Runs `work` and adds its cost.
     pub fn measure<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let (cpu, elapsed) = (now(ClockId::ThreadCPUTime), now(ClockId::Monotonic));
+        self.measure_by(ClockId::ThreadCPUTime, work)
+    }
+
+    /// The same for work that is shared out to further threads: what else the process does meanwhile is counted too.
+    pub fn measure_with_threads<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        self.measure_by(ClockId::ProcessCPUTime, work)
+    }
+
+    fn measure_by<T>(&mut self, clock: ClockId, work: impl FnOnce() -> T) -> T {
+        let (cpu, elapsed) = (now(clock), now(ClockId::Monotonic));
         let result = work();
         self.runs += 1;
-        self.cpu += now(ClockId::ThreadCPUTime).saturating_sub(cpu);
+        self.cpu += now(clock).saturating_sub(cpu);
         self.elapsed += now(ClockId::Monotonic).saturating_sub(elapsed);
         result
     }

@@ -115,7 +115,8 @@ fn garbage_never_panics() {
             let at = random as usize % bytes.len();
             bytes[at] = (random >> 16) as u8;
         }
-        let unit = AccessUnit { data: bytes.into(), keyframe: true, pts_90k: i64::from(round), received: Mono::ZERO };
+        let pts_90k = i64::from(round);
+        let unit = AccessUnit { data: bytes.into(), keyframe: true, pts_90k, received: Mono::ZERO, lost_packets: 0 };
         // Either outcome is right; the process must live.
         let _ = decoder.decode(&unit, |_, _| true);
     }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use image::{DynamicImage, GenericImageView as _};
 use kitchen_core::time::{Wall, millis};
 use kitchen_core::wire::sha256_hex;
-use kitchen_test_support::{Agent, AgentConfig, District, Mosquitto, RtspCamera, ffprobe, videos, wait_until};
+use kitchen_test_support::{
+    Agent, AgentConfig, District, Mosquitto, RtspCamera, ffprobe, shown_at_ms, videos, wait_until,
+};
 use serde_json::Value;
 
 const DEVICE: &str = "mh07-000123";
@@ -65,6 +67,34 @@ fn people_before_the_camera_become_an_alert_with_snapshot_and_clip_at_the_distri
     assert_eq!(district.events_of("conflict"), Vec::<Value>::new());
     assert!(agent.terminate().success());
     assert!(!agent.log().contains(RtspCamera::PASSWORD), "a password in the log:\n{}", agent.log());
+}
+
+#[test]
+fn a_camera_with_b_frames_is_watched_and_its_clip_plays_from_end_to_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let camera = RtspCamera::start(&[("people", &videos::b_frames())]);
+    let broker = Mosquitto::start();
+    let mut district = District::start(&broker);
+    let agent = Agent::start(config(directory.path(), &camera, &broker));
+
+    let clip = district.wait_for(ALERT_BOUND + CLIP_BOUND, "a clip", |event| event["event"] == "clip");
+    let path = district.file(clip["path"].as_str().unwrap());
+    let probed = ffprobe(&path);
+    let stream = &probed["streams"][0];
+    assert!(stream["has_b_frames"].as_u64().is_some_and(|delay| delay > 0), "the clip has no B-frames: {probed:#}");
+    let seconds: f64 = probed["format"]["duration"].as_str().unwrap().parse().unwrap();
+    let duration = millis(Duration::from_secs_f64(seconds));
+    let packets: u64 = stream["nb_read_packets"].as_str().unwrap().parse().unwrap();
+    assert!(packets.abs_diff(duration / FRAME_MS) <= 3, "{packets} frames in {duration} ms: some are missing");
+    // Every frame comes out, in the order of its time, a frame's length apart.
+    let shown = shown_at_ms(&path);
+    assert_eq!(shown.len() as u64, packets, "{shown:?}");
+    let steps = shown.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(steps.clone().all(|step| (1..3 * FRAME_MS.cast_signed()).contains(&step)), "{shown:?}");
+
+    let status = agent.command(&["status", "--json"]).json();
+    assert_eq!(status["cameras"][0]["damaged"], 0, "{status:#}");
+    assert_eq!(status["cameras"][0]["lost_packets"], 0, "{status:#}");
 }
 
 fn assert_alert(opened: &Value) {

@@ -59,6 +59,12 @@ impl Agent {
         std::fs::read_to_string(self.config.directory().join("agent.err")).unwrap_or_default()
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("the agent was not killed").id()
+    }
+
     #[must_use]
     pub fn config(&self) -> &AgentConfig {
         &self.config

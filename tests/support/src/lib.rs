@@ -19,7 +19,7 @@ pub use agent_config::{AgentConfig, in_english};
 pub use camera::{Breakage, RtspCamera};
 pub use certificates::{Certificates, Identity};
 pub use district::District;
-pub use media::ffprobe;
+pub use media::{ffprobe, shown_at_ms};
 pub use mosquitto::Mosquitto;
 pub use process::{Finished, Process};
 pub use program::{built, repository, run, system, target};

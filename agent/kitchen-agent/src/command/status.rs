@@ -9,6 +9,7 @@ use kitchen_core::wire::RuleState;
 use super::{print_json, print_line};
 use crate::cli::{Cli, Exit};
 use crate::status::StatusReport;
+use crate::text::text;
 use crate::{config_file, control};
 
 const REFRESH: Duration = Duration::from_secs(1);
@@ -37,7 +38,7 @@ pub fn run(cli: &Cli, watch: bool) -> Result<Exit> {
 
 fn screen(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
     let mut lines = vec![
-        format!("{}  agent {}  up {}", report.device, report.agent, duration(report.uptime_s)),
+        format!("{}  agent {}  {}", report.device, report.agent, text!("status-up", time = duration(report.uptime_s))),
         row("time", &format!("{} ({:?})", report.time.local_text(zone), report.time_quality).to_lowercase()),
     ];
     for camera in &report.cameras {
@@ -49,6 +50,10 @@ fn screen(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
         let counts =
             format!("{} frames, {} looked at, {} dropped{look}", health.frames, health.analysed, health.dropped);
         lines.push(row("", &counts));
+        if camera.lost_packets + camera.damaged > 0 {
+            let faults = format!("{} packets lost, {} pictures damaged", camera.lost_packets, camera.damaged);
+            lines.push(row("", &faults));
+        }
     }
     if let Some(detector) = &report.detector {
         lines.push(row("detector", &format!("{} {} on {}", detector.model, detector.version, detector.engine)));

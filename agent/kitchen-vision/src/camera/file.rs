@@ -194,7 +194,7 @@ impl Units {
         }
         units.iter().for_each(|unit| h264::push_annex_b(&mut annex_b, unit));
         let received = self.video.received(sample);
-        Ok(AccessUnit { data: Bytes::from(annex_b), pts_90k: sample.pts_90k, keyframe, received })
+        Ok(AccessUnit { data: Bytes::from(annex_b), pts_90k: sample.pts_90k, keyframe, received, lost_packets: 0 })
     }
 
     fn damaged(&self) -> CameraError {

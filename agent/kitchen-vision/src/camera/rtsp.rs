@@ -16,7 +16,6 @@ use retina::client::{
 use retina::codec::{CodecItem, FrameFormat, ParametersRef, VideoFrame, VideoParameters, VideoParametersCodec};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::debug;
 use url::Url;
 
 use crate::access_unit::{AccessUnit, CLOCK_RATE, StreamInfo};
@@ -53,9 +52,6 @@ pub(super) async fn play(
                     return Ok(());
                 }
             }
-        }
-        if frame.loss() > 0 {
-            debug!(packets = frame.loss(), "packets lost");
         }
         let unit = access_unit(frame, received);
         if sender.send(CameraEvent::Unit(unit)).await.is_err() {
@@ -146,6 +142,7 @@ fn access_unit(frame: VideoFrame, received: kitchen_core::time::Mono) -> AccessU
     let ticks = i128::from(timestamp.elapsed()) * i128::from(CLOCK_RATE) / rate;
     AccessUnit {
         keyframe: frame.is_random_access_point(),
+        lost_packets: frame.loss(),
         data: Bytes::from(frame.into_data()),
         pts_90k: i64::try_from(ticks).unwrap_or(i64::MAX),
         received,

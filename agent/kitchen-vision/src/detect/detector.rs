@@ -119,7 +119,7 @@ impl Detector {
 
     fn run_network(&mut self) -> Result<(), EngineError> {
         let Self { engine, letterbox, output, times, .. } = self;
-        times.inference.measure(|| engine.run(letterbox.values(), output))?;
+        times.inference.measure_with_threads(|| engine.run(letterbox.values(), output))?;
         let expected = self.manifest.output_len();
         if self.output.len() != expected {
             return Err(EngineError::OutputSize { found: self.output.len(), expected });

@@ -28,15 +28,15 @@ pub enum EngineError {
 }
 
 /// Loads the ONNX file `bytes` for an input of `shape` (NCHW). `Auto` is tract until the box has measured.
-/// tract always uses the calling thread; rten `threads` of its own.
 pub(super) fn load(
     choice: EngineChoice,
     bytes: Vec<u8>,
     shape: [usize; 4],
     threads: u32,
 ) -> Result<Box<dyn Engine>, EngineError> {
+    let threads = usize::try_from(threads).unwrap_or(1).max(1);
     Ok(match choice {
-        EngineChoice::Auto | EngineChoice::Tract => Box::new(TractEngine::load(&bytes, shape)?),
+        EngineChoice::Auto | EngineChoice::Tract => Box::new(TractEngine::load(&bytes, shape, threads)?),
         EngineChoice::Rten => Box::new(RtenEngine::load(bytes, shape, threads)?),
     })
 }

@@ -15,10 +15,9 @@ pub(super) struct RtenEngine {
 }
 
 impl RtenEngine {
-    pub(super) fn load(bytes: Vec<u8>, shape: [usize; 4], threads: u32) -> Result<Self, EngineError> {
+    pub(super) fn load(bytes: Vec<u8>, shape: [usize; 4], threads: usize) -> Result<Self, EngineError> {
         let model =
             Model::load(bytes).map_err(|error| EngineError::Load { engine: NAME, reason: error.to_string() })?;
-        let threads = usize::try_from(threads).unwrap_or(1).max(1);
         Ok(Self { model, shape, threads: Arc::new(ThreadPool::with_num_threads(threads)) })
     }
 }

@@ -1,8 +1,9 @@
-//! The engine that is always there: tract, in the calling thread.
+//! The engine that is always there: tract, in the calling thread or on a pool of its own.
 
 use std::io::Cursor;
 use std::sync::Arc;
 
+use tract_linalg::multithread::Executor;
 use tract_onnx::prelude::*;
 
 use super::engine::{Engine, EngineError};
@@ -16,7 +17,9 @@ pub(super) struct TractEngine {
 
 impl TractEngine {
     /// Shapes that the file computes are ignored: tract works out its own from the input's.
-    pub(super) fn load(bytes: &[u8], shape: [usize; 4]) -> Result<Self, EngineError> {
+    pub(super) fn load(bytes: &[u8], shape: [usize; 4], threads: usize) -> Result<Self, EngineError> {
+        let executor = (threads > 1).then(|| Executor::multithread(threads));
+        let options = RunOptions { executor, ..RunOptions::default() };
         let load = || -> TractResult<Arc<TypedRunnableModel>> {
             tract_onnx::onnx()
                 .with_ignore_output_shapes(true)
@@ -24,7 +27,7 @@ impl TractEngine {
                 .model_for_read(&mut Cursor::new(bytes))?
                 .with_input_fact(0, f32::fact(shape).into())?
                 .into_optimized()?
-                .into_runnable()
+                .into_runnable_with_options(&options)
         };
         let model = load().map_err(|error| EngineError::Load { engine: NAME, reason: format!("{error:#}") })?;
         Ok(Self { model, shape })

@@ -1,0 +1,2 @@
+# The screen of `kitchen-agent status`.
+status-up = up { $time }

@@ -1,0 +1,2 @@
+# `kitchen-agent status` 的画面。
+status-up = 已运行 { $time }

@@ -12,5 +12,6 @@ for round in $(seq "$rounds"); do
     printf '== survival, round %s of %s\n' "$round" "$rounds" >&2
     tests/run.sh -p kitchen-end-to-end --test survival
 done
+cargo build --release --workspace --bins
 cargo bench -p kitchen-end-to-end
 "$target/test-python/bin/python" tests/end-to-end/benches/reference.py "$target"

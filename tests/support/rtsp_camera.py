@@ -46,7 +46,8 @@ class Video(GstRtspServer.RTSPMediaFactory):
         self.caps, self.units = access_units(path)
         self.codec = "h265" if "h265" in self.caps.to_string() else "h264"
         times = sorted(pts for _, pts, _, _ in self.units)
-        self.start = times[0]
+        # With B-frames decoding begins before the first picture is shown, and no time may be negative.
+        self.start = min(times[0], *(dts for _, _, dts, _ in self.units))
         self.step = (times[-1] - times[0]) // max(1, len(times) - 1)
         self.length = len(times) * self.step
         self.set_shared(True)

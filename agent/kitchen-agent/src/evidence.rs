@@ -97,8 +97,9 @@ impl Recorder {
             units.extend(newer.into_iter().skip(known).filter(|unit| unit.received > last));
         }
         drop(stream);
-        units.retain(|unit| unit.received <= to);
-        shorten(&mut units, max_bytes)?;
+        let wanted = units.partition_point(|unit| unit.received <= to);
+        let affordable = affordable(&units[..wanted], max_bytes)?;
+        units.truncate(without_holes(&units, affordable));
         let start = units.first().map(|unit| unit.received).ok_or("no picture was kept")?;
         let clip = clip::mux(&units, &info).map_err(|error| error.to_string())?;
         Ok(CutClip { clip, start })
@@ -114,23 +115,41 @@ const CONTAINER: u64 = 50;
 /// A clip shorter than this shows too little.
 const LEAST: Duration = Duration::from_secs(3);
 
-fn shorten(units: &mut Vec<AccessUnit>, max_bytes: u64) -> Result<(), String> {
+/// How many of the units, from the first, `max_bytes` hold.
+fn affordable(units: &[AccessUnit], max_bytes: u64) -> Result<usize, String> {
     let limit = max_bytes - max_bytes / CONTAINER;
-    let whole: u64 = units.iter().map(|unit| unit.data.len() as u64).sum();
-    let mut bytes = whole;
-    while bytes > limit {
-        let Some(unit) = units.pop() else { break };
-        bytes -= unit.data.len() as u64;
-    }
-    let span =
-        units.first().zip(units.last()).map_or(Duration::ZERO, |(first, last)| last.received.since(first.received));
-    if bytes < whole && span < LEAST {
+    let mut bytes = 0;
+    let fits = |unit: &&AccessUnit| {
+        bytes += unit.data.len() as u64;
+        bytes <= limit
+    };
+    let count = units.iter().take_while(fits).count();
+    let span = match &units[..count] {
+        [first, .., last] => last.received.since(first.received),
+        _ => Duration::ZERO,
+    };
+    if count < units.len() && span < LEAST {
         return Err(format!(
             "{} s of this stream have more than {max_bytes} bytes: lower the sub-stream's bit rate",
             LEAST.as_secs()
         ));
     }
-    Ok(())
+    Ok(count)
+}
+
+/// How many of the first `wanted` units can be shown without a gap. With B-frames a picture is decoded before some
+/// that are shown earlier: a clip that ended between them would lack those.
+fn without_holes(units: &[AccessUnit], wanted: usize) -> usize {
+    let (mut complete, mut latest, mut reordered) = (0, i64::MIN, false);
+    for (index, unit) in units[..wanted].iter().enumerate() {
+        reordered |= unit.pts_90k < latest;
+        latest = latest.max(unit.pts_90k);
+        let is_complete = units.get(index + 1).map_or(!reordered, |next| next.pts_90k > latest);
+        if is_complete {
+            complete = index + 1;
+        }
+    }
+    if complete == 0 { wanted } else { complete }
 }
 
 #[cfg(test)]
@@ -138,6 +157,16 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+
+    #[test]
+    fn a_clip_never_ends_between_a_picture_and_those_shown_before_it() {
+        let shown = |times: &[u64]| -> Vec<AccessUnit> { times.iter().map(|&ms| unit(ms, 1)).collect() };
+        let with_b_frames = shown(&[0, 300, 100, 200, 600, 400, 500, 900]);
+        for (wanted, complete) in [(1, 1), (2, 1), (3, 1), (4, 4), (5, 4), (6, 4), (7, 7), (8, 7)] {
+            assert_eq!(without_holes(&with_b_frames, wanted), complete, "of {wanted}");
+        }
+        assert_eq!(without_holes(&shown(&[0, 100, 200]), 3), 3);
+    }
 
     fn unit(ms: u64, bytes: usize) -> AccessUnit {
         let data = Bytes::from(vec![0; bytes]);
@@ -148,13 +177,9 @@ mod tests {
     #[test]
     fn a_clip_too_large_loses_its_end_and_is_refused_when_nothing_useful_is_left() {
         let units: Vec<AccessUnit> = (0..100).map(|n| unit(n * 100, 10_000)).collect();
-        let mut kept = units.clone();
-        shorten(&mut kept, 700_000).expect("long enough");
-        assert_eq!(kept.len(), 68);
-        let why = shorten(&mut units.clone(), 200_000).expect_err("2 s are too short");
+        assert_eq!(affordable(&units, 700_000), Ok(68));
+        let why = affordable(&units, 200_000).expect_err("2 s are too short");
         assert!(why.contains("bit rate"), "{why}");
-        let mut whole = units;
-        shorten(&mut whole, 2_000_000).expect("fits");
-        assert_eq!(whole.len(), 100);
+        assert_eq!(affordable(&units, 2_000_000), Ok(100));
     }
 }

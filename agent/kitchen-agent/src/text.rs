@@ -23,9 +23,7 @@ type Files = &'static [(&'static str, &'static str)];
 
 macro_rules! files {
     ($language:literal) => {
-        &[
-            ("status", include_str!(concat!("../locales/", $language, "/status.ftl"))),
-        ]
+        &[("status", include_str!(concat!("../locales/", $language, "/status.ftl")))]
     };
 }
 

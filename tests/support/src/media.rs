@@ -22,11 +22,12 @@ pub fn ffprobe(path: &Path) -> Value {
 #[track_caller]
 pub fn shown_at_ms(path: &Path) -> Vec<i64> {
     let mut command = Command::new(system("ffprobe", "ffmpeg"));
-    let shown = ["-select_streams", "v", "-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0"];
+    let shown = ["-select_streams", "v", "-show_entries", "frame=pts_time", "-of", "csv=p=0"];
     command.args(["-v", "error"]).args(shown).arg(path);
     let shown = run(&mut command).expect_code(0);
     assert_eq!(shown.stderr, "", "{}", path.display());
-    let times = shown.stdout.lines().map(|line| line.trim_end_matches(','));
+    // A frame with side data has a second, empty line.
+    let times = shown.stdout.lines().map(|line| line.trim_end_matches(',')).filter(|line| !line.is_empty());
     #[expect(clippy::cast_possible_truncation, reason = "a clip of some seconds")]
     times.map(|time| (time.parse::<f64>().expect("a time in seconds") * 1000.0).round() as i64).collect()
 }

@@ -109,6 +109,15 @@ impl<L: Ledger> AlertDesk<L> {
         }
     }
 
+    /// The analysis of a camera was started anew and knows nothing of what it had opened.
+    pub fn handle_restarted(&mut self, camera: &str, stamp: Stamp) {
+        let keys: Vec<_> = self.open.keys().filter(|(id, _)| id == camera).cloned().collect();
+        for key in keys {
+            self.append(&key, AlertRecord::Closed, stamp, |body| body.reason = Some(CloseReason::Restart));
+            self.open.remove(&key);
+        }
+    }
+
     /// Finishes the clips whose end has come.
     pub fn handle_timeout(&mut self, stamp: Stamp) {
         let (due, waiting) = self.clips.drain(..).partition(|clip| clip.until <= stamp.mono);

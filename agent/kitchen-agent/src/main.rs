@@ -12,6 +12,7 @@ mod evidence;
 mod frame_slot;
 mod pipeline;
 mod status;
+mod supervise;
 mod text;
 
 use std::process::ExitCode;

@@ -1,14 +1,15 @@
 //! The path of the data, top to bottom, and the only place that starts stages:
 //! camera → access units → frames → detections → tracks → violations → alerts → outbox → uplink → district.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use kitchen_core::alert::{AlertRecord, ModelRef};
 use kitchen_core::caps::DailyCaps;
 use kitchen_core::config::{CameraConfig, Config, RuleSettings};
@@ -23,6 +24,7 @@ use kitchen_vision::access_unit::StreamInfo;
 use kitchen_vision::camera::{self, CameraEvent, CameraSource};
 use kitchen_vision::decode::Decoder;
 use kitchen_vision::detect::Detector;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{debug, error, info, warn};
 
@@ -33,7 +35,8 @@ use crate::clock::{SystemClock, boot_id};
 use crate::evidence::Recorder;
 use crate::frame_slot::{FrameSlot, StreamNews};
 use crate::status::{AgentStatus, CameraCounters, DetectorReport};
-use crate::{config_file, control};
+use crate::supervise::{Lease, Pulse, Running, Supervisor};
+use crate::{config_file, control, supervise};
 
 /// The model that sees people, phones and animals.
 pub const MODEL: &str = "objects";
@@ -43,6 +46,17 @@ const UNITS: usize = 64;
 const VIOLATIONS: usize = 64;
 /// How often the time is saved as the floor for the next start.
 const SAVE_TIME_EVERY: Duration = Duration::from_secs(600);
+/// Without progress for so long a stage hangs and is started again.
+const CAPTURE_PATIENCE: Duration = Duration::from_secs(15);
+/// A look takes under a second on the slowest board.
+const DETECT_PATIENCE: Duration = Duration::from_secs(15);
+const UPLINK_PATIENCE: Duration = Duration::from_secs(20);
+/// One call; the store itself waits 5 s for a reader. A disk that does not answer is the end of the agent.
+const STORE_PATIENCE: Duration = Duration::from_secs(30);
+/// Stages that have not ended after so long are left behind.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// Between tries to hand a violation to a busy desk.
+const DESK_PAUSE: Duration = Duration::from_millis(50);
 /// A stage without input wakes so often to look at its timers.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -94,20 +108,28 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
         warn!(key, "accepted, but without effect in this version");
     }
 
-    let dyn_clock: Arc<dyn Clock> = clock.clone();
+    let clock: Arc<dyn Clock> = clock;
     let wake = Arc::new(Notify::new());
+    // The agent may also end by itself.
+    let (stopper, stopped) = watch::channel(false);
+    let mut supervisor = Supervisor::new(Arc::clone(&clock));
     let (violations, desk_jobs) = sync_channel(VIOLATIONS);
-    let mut stages = Vec::new();
+    let desk = start_desk(&config, &store, &clock, &wake, desk_jobs)?;
     let mut cameras = Vec::new();
-    let mut detectors = vec![first];
+    let mut first = Some(first);
     for camera in &config.cameras {
-        let detector = detectors.pop().map_or_else(|| load_detector(&config, &models_dir), Ok)?;
-        let stage = start_camera(camera, &config, &rules, &model, detector, &dyn_clock, &violations, &stop)?;
-        cameras.push(stage.counters);
-        stages.extend(stage.threads);
+        let source = CameraSource::new(camera, config_file::password(camera)?)?;
+        let stage = CameraStage::new(camera, &source, &config, &rules, &model);
+        cameras.push(Arc::clone(&stage.counters));
+        stage.start_capture(&mut supervisor, source, &clock, &stopped)?;
+        let load = {
+            let config = config.clone();
+            let mut first = first.take();
+            move || first.take().map_or_else(|| load_detector(&config, &config_file::models_dir(&config)), Ok)
+        };
+        stage.start_detect(&mut supervisor, load, &config, &rules, &clock, &violations)?;
     }
     drop(violations);
-    let desk = start_desk(&config, &store, &dyn_clock, &wake, desk_jobs)?;
 
     let (link_sender, link) = watch::channel(LinkStatus::default());
     let status = Arc::new(AgentStatus {
@@ -121,18 +143,38 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
         link,
         store: store.clone(),
         state_dir: config.device.state_dir.clone(),
-        clock: dyn_clock.clone(),
+        clock: Arc::clone(&clock),
         started: clock.stamp(),
+        restarts: supervisor.counts(),
+        farewell: OnceLock::new(),
+        uplink_pulse: Mutex::default(),
     });
+    start_uplink(&mut supervisor, &config, &status, &wake, link_sender, &stopped)?;
     let control = tokio::spawn(control::serve(control::socket_path(&config.device.state_dir), Arc::clone(&status)));
-    let keeping = tokio::spawn(keep_house(store.clone(), dyn_clock.clone(), Arc::clone(&wake)));
+    let keeping = tokio::spawn(keep_house(store.clone(), Arc::clone(&clock), Arc::clone(&wake)));
     info!(device = %config.device.id, cameras = config.cameras.len(), "agent running");
-    run_uplink(&config, &store, &status, &dyn_clock, &wake, link_sender, stop).await;
+    supervise::notify("READY=1");
 
-    let joined = tokio::task::spawn_blocking(move || stages.into_iter().chain([desk]).for_each(join));
-    joined.await.context("the stages did not end")?;
+    let patient = store.clone();
+    let hangs = move || (patient.busy_for() > STORE_PATIENCE).then_some("store");
+    let hopeless = supervisor.watch(stop, hangs).await;
+    supervise::notify("STOPPING=1");
+    if let Some(stage) = &hopeless {
+        let _ = status.farewell.set(format!("failed: {stage}"));
+    }
+    let _ = stopper.send(true);
+    for stage in supervisor.join(STOP_PATIENCE).await {
+        error!(stage, "did not end, and is left behind");
+    }
+    let joined = tokio::task::spawn_blocking(move || join(desk));
+    if tokio::time::timeout(STOP_PATIENCE, joined).await.is_err() {
+        error!(stage = "alerts", "did not end, and is left behind");
+    }
     keeping.abort();
     control.abort();
+    if let Some(stage) = hopeless {
+        bail!("{stage} fails again and again");
+    }
     store.save_time(clock.stamp().wall);
     info!("agent stopped, everything is committed");
     Ok(())
@@ -158,19 +200,18 @@ fn load_detector(config: &Config, models_dir: &Path) -> Result<Detector> {
     Ok(Detector::load(models_dir, MODEL, config.detector.engine, config.detector.threads)?)
 }
 
-/// The threads of one camera.
-struct CameraStage {
-    counters: Arc<CameraCounters>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-/// A violation on its way to the desk, and where the desk answers.
-struct DeskJob {
-    camera: Arc<DeskCamera>,
-    violation: Violation,
-    sight: Option<Sight>,
-    stamp: Stamp,
-    answers: Sender<Answer>,
+/// What the analyses hand to the desk.
+enum DeskJob {
+    /// A violation, and where the desk answers.
+    Violation {
+        camera: Arc<DeskCamera>,
+        violation: Violation,
+        sight: Option<Sight>,
+        stamp: Stamp,
+        answers: Sender<Answer>,
+    },
+    /// The analysis of this camera begins anew.
+    Restarted { camera: String, stamp: Stamp },
 }
 
 /// Whether the alert of a violation was raised.
@@ -179,79 +220,158 @@ struct Answer {
     raised: bool,
 }
 
-#[expect(clippy::too_many_arguments, reason = "one camera's stages are wired here and nowhere else")]
-fn start_camera(
-    camera: &CameraConfig,
-    config: &Config,
-    rules: &RunningRules,
-    model: &ModelRef,
-    detector: Detector,
-    clock: &Arc<dyn Clock>,
-    violations: &SyncSender<DeskJob>,
-    stop: &watch::Receiver<bool>,
-) -> Result<CameraStage> {
-    let source = CameraSource::new(camera, config_file::password(camera)?)?;
-    let counters = Arc::new(CameraCounters::new(&camera.id, &source.address()));
-    let with_clip = rules.settings.iter().filter(|settings| settings.evidence == EvidenceKind::Clip);
-    let span = with_clip.map(|settings| settings.window).max().unwrap_or_default();
-    let recorder = Arc::new(Recorder::new(span, config.clip));
-    let mut rules_here = rules.settings.clone();
-    if !camera.privacy_masks.is_empty() {
-        warn!(camera = %camera.id, "privacy masks can't be drawn in this version: no pictures and no clips of this camera");
-        rules_here.iter_mut().for_each(|settings| settings.evidence = EvidenceKind::None);
-    }
-    let desk_camera = Arc::new(DeskCamera {
-        id: camera.id.clone(),
-        rules: rules_here,
-        model: Some(model.clone()),
-        recorder: Some(Arc::clone(&recorder)),
-    });
-    let slot = Arc::new(FrameSlot::default());
-    let (units, events) = mpsc::channel(UNITS);
-    tokio::spawn(camera::run(source, Arc::clone(clock), units, stop.clone()));
+/// What the stages of one camera share, and what outlives each of them.
+struct CameraStage {
+    config: CameraConfig,
+    counters: Arc<CameraCounters>,
+    recorder: Arc<Recorder>,
+    slot: Arc<FrameSlot>,
+    desk: Arc<DeskCamera>,
+}
 
-    let decoding = {
-        let (slot, counters) = (Arc::clone(&slot), Arc::clone(&counters));
-        let sampler = Sampler::new(camera.analyse_fps);
-        let name = camera.id.clone();
-        thread(&format!("decode-{}", camera.id), move || {
-            decode(&name, events, &recorder, &slot, &counters, sampler);
-            slot.close();
-        })?
-    };
-    let analysing = {
-        let (clock, counters) = (Arc::clone(clock), Arc::clone(&counters));
-        let analysis = Analysis::new(camera, &rules.settings, &config.time_zone(), detector, clock.mono());
-        let violations = violations.clone();
-        thread(&format!("detect-{}", camera.id), move || {
-            analyse(analysis, &desk_camera, &slot, &counters, clock.as_ref(), &violations);
-        })?
-    };
-    Ok(CameraStage { counters, threads: vec![decoding, analysing] })
+impl CameraStage {
+    fn new(
+        camera: &CameraConfig,
+        source: &CameraSource,
+        config: &Config,
+        rules: &RunningRules,
+        model: &ModelRef,
+    ) -> Self {
+        let counters = Arc::new(CameraCounters::new(&camera.id, &source.address()));
+        let with_clip = rules.settings.iter().filter(|settings| settings.evidence == EvidenceKind::Clip);
+        let span = with_clip.map(|settings| settings.window).max().unwrap_or_default();
+        let recorder = Arc::new(Recorder::new(span, config.clip));
+        let mut rules_here = rules.settings.clone();
+        if !camera.privacy_masks.is_empty() {
+            warn!(camera = %camera.id, "privacy masks can't be drawn in this version: no pictures and no clips of this camera");
+            rules_here.iter_mut().for_each(|settings| settings.evidence = EvidenceKind::None);
+        }
+        let desk = Arc::new(DeskCamera {
+            id: camera.id.clone(),
+            rules: rules_here,
+            model: Some(model.clone()),
+            recorder: Some(Arc::clone(&recorder)),
+        });
+        Self { config: camera.clone(), counters, recorder, slot: Arc::default(), desk }
+    }
+
+    /// Camera → access units → frames: the camera's task and the thread that decodes.
+    fn start_capture(
+        &self,
+        supervisor: &mut Supervisor,
+        source: CameraSource,
+        clock: &Arc<dyn Clock>,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<()> {
+        let (counters, recorder, slot) =
+            (Arc::clone(&self.counters), Arc::clone(&self.recorder), Arc::clone(&self.slot));
+        let (clock, stopped, fps) = (Arc::clone(clock), stopped.clone(), self.config.analyse_fps);
+        let id = self.config.id.clone();
+        let start = move |pulse: Pulse, _: Lease| {
+            let (units, events) = mpsc::channel(UNITS);
+            let camera = camera::run(source.clone(), Arc::clone(&clock), units, stopped.clone());
+            let polled = Pulse::new(clock.mono());
+            let task = tokio::spawn(supervise::beating(camera, polled.clone(), Arc::clone(&clock)));
+            let decoding = Decoding {
+                camera: id.clone(),
+                recorder: Arc::clone(&recorder),
+                slot: Arc::clone(&slot),
+                counters: Arc::clone(&counters),
+                sampler: Sampler::new(fps),
+                decoder: None,
+            };
+            let (clock, slot) = (Arc::clone(&clock), Arc::clone(&slot));
+            let (stopped, runtime) = (stopped.clone(), Handle::current());
+            let thread = thread(&format!("decode-{id}"), move || {
+                decode(decoding, events, &runtime, &pulse, clock.as_ref());
+                if *stopped.borrow() {
+                    slot.close();
+                }
+            })?;
+            Ok(Running { threads: vec![thread], tasks: vec![task], pulses: vec![polled] })
+        };
+        supervisor.start(&format!("capture-{}", self.config.id), CAPTURE_PATIENCE, Box::new(start))
+    }
+
+    /// Frames → violations.
+    fn start_detect(
+        &self,
+        supervisor: &mut Supervisor,
+        mut load: impl FnMut() -> Result<Detector> + Send + 'static,
+        config: &Config,
+        rules: &RunningRules,
+        clock: &Arc<dyn Clock>,
+        violations: &SyncSender<DeskJob>,
+    ) -> Result<()> {
+        let (slot, counters, desk) = (Arc::clone(&self.slot), Arc::clone(&self.counters), Arc::clone(&self.desk));
+        let (camera, settings, zone) = (self.config.clone(), rules.settings.clone(), config.time_zone());
+        let (clock, violations) = (Arc::clone(clock), violations.clone());
+        let mut is_first = true;
+        let start = move |pulse: Pulse, lease: Lease| {
+            let analysis = Analysis::new(&camera, &settings, &zone, load()?, clock.mono());
+            if !std::mem::take(&mut is_first) {
+                // A desk that is gone needs no word: the agent ends.
+                let _ = violations.send(DeskJob::Restarted { camera: camera.id.clone(), stamp: clock.stamp() });
+            }
+            let analysing = Analysing {
+                analysis,
+                camera: Arc::clone(&desk),
+                slot: Arc::clone(&slot),
+                counters: Arc::clone(&counters),
+                clock: Arc::clone(&clock),
+                violations: violations.clone(),
+                pulse,
+                lease,
+            };
+            let thread = thread(&format!("detect-{}", camera.id), move || analysing.run())?;
+            Ok(Running { threads: vec![thread], ..Running::default() })
+        };
+        supervisor.start(&format!("detect-{}", self.config.id), DETECT_PATIENCE, Box::new(start))
+    }
+}
+
+struct Decoding {
+    camera: String,
+    recorder: Arc<Recorder>,
+    slot: Arc<FrameSlot>,
+    counters: Arc<CameraCounters>,
+    sampler: Sampler,
+    decoder: Option<Decoder>,
 }
 
 /// Camera events → ring and sampled frames. Ends when the camera's task has ended.
 fn decode(
-    camera: &str,
+    mut decoding: Decoding,
     mut events: mpsc::Receiver<CameraEvent>,
-    recorder: &Recorder,
-    slot: &FrameSlot,
-    counters: &CameraCounters,
-    mut sampler: Sampler,
+    runtime: &Handle,
+    pulse: &Pulse,
+    clock: &dyn Clock,
 ) {
-    let mut decoder = None;
-    while let Some(event) = events.blocking_recv() {
+    loop {
+        pulse.beat(clock.mono());
+        match runtime.block_on(async { tokio::time::timeout(LONGEST_WAIT, events.recv()).await }) {
+            Err(_) => {}
+            Ok(None) => break,
+            Ok(Some(event)) => decoding.handle_event(event),
+        }
+    }
+}
+
+impl Decoding {
+    fn handle_event(&mut self, event: CameraEvent) {
+        fail::fail_point!("capture");
+        let Self { camera, recorder, slot, counters, sampler, decoder } = self;
         match event {
             CameraEvent::Opened(info) => {
                 counters.set_stream("online", describe(&info));
                 recorder.handle_opened(info);
-                decoder = Decoder::new().map_err(|error| error!(camera, %error, "no decoder")).ok();
+                *decoder = Decoder::new().map_err(|error| error!(camera, %error, "no decoder")).ok();
                 slot.tell(StreamNews::Opened);
             }
             CameraEvent::Unit(unit) => {
                 counters.frames.fetch_add(1, Ordering::Relaxed);
                 counters.lost_packets.fetch_add(u64::from(unit.lost_packets), Ordering::Relaxed);
-                let Some(decoder) = &mut decoder else { continue };
+                let Some(decoder) = decoder else { return };
                 match decoder.decode(&unit, |_, received| sampler.take(received)) {
                     Ok(frames) => frames.into_iter().for_each(|frame| slot.put(frame)),
                     Err(error) => {
@@ -275,43 +395,59 @@ fn describe(info: &StreamInfo) -> String {
     format!("{} {}×{}{rate}", info.codec, info.width, info.height)
 }
 
-/// Frames → violations, handed to the desk. Ends when the slot is closed.
-fn analyse(
-    mut analysis: Analysis,
-    camera: &Arc<DeskCamera>,
-    slot: &FrameSlot,
-    counters: &CameraCounters,
-    clock: &dyn Clock,
-    violations: &SyncSender<DeskJob>,
-) {
-    let (answers, answered) = channel();
-    loop {
-        let now = clock.mono();
-        let wait = analysis.poll_timeout().map_or(LONGEST_WAIT, |due| due.since(now).min(LONGEST_WAIT));
-        let Some(taken) = slot.take(wait) else { break };
-        for news in taken.news {
-            match news {
-                StreamNews::Opened => analysis.handle_opened(),
-                StreamNews::Lost(why) => analysis.handle_lost(&why, clock.stamp()),
+struct Analysing {
+    analysis: Analysis,
+    camera: Arc<DeskCamera>,
+    slot: Arc<FrameSlot>,
+    counters: Arc<CameraCounters>,
+    clock: Arc<dyn Clock>,
+    violations: SyncSender<DeskJob>,
+    pulse: Pulse,
+    lease: Lease,
+}
+
+impl Analysing {
+    /// Frames → violations, handed to the desk. Ends when the slot is closed, or with its lease.
+    fn run(mut self) {
+        let (answers, answered) = channel();
+        while !self.lease.is_over() {
+            let now = self.clock.mono();
+            self.pulse.beat(now);
+            let wait = self.analysis.poll_timeout().map_or(LONGEST_WAIT, |due| due.since(now).min(LONGEST_WAIT));
+            let Some(taken) = self.slot.take(wait) else { break };
+            for news in taken.news {
+                match news {
+                    StreamNews::Opened => self.analysis.handle_opened(),
+                    StreamNews::Lost(why) => self.analysis.handle_lost(&why, self.clock.stamp()),
+                }
+            }
+            if let Some(frame) = taken.frame {
+                look(&mut self.analysis, frame, &self.camera.id, &self.counters, self.clock.as_ref());
+            }
+            for Answer { key, raised } in answered.try_iter() {
+                if raised {
+                    self.analysis.handle_raised(&key, self.clock.mono());
+                } else {
+                    self.analysis.handle_suppressed(&key, self.clock.mono());
+                }
+            }
+            self.analysis.handle_timeout(self.clock.stamp());
+            while let Some((violation, sight)) = self.analysis.poll_violation() {
+                let (camera, answers, stamp) = (Arc::clone(&self.camera), answers.clone(), self.clock.stamp());
+                self.hand_over(DeskJob::Violation { camera, violation, sight, stamp, answers });
             }
         }
-        if let Some(frame) = taken.frame {
-            look(&mut analysis, frame, &camera.id, counters, clock);
-        }
-        for Answer { key, raised } in answered.try_iter() {
-            if raised {
-                analysis.handle_raised(&key, clock.mono());
-            } else {
-                analysis.handle_suppressed(&key, clock.mono());
+    }
+
+    /// Waits for a desk that is busy: a full disk is no fault of this stage.
+    fn hand_over(&self, mut job: DeskJob) {
+        while !self.lease.is_over() {
+            match self.violations.try_send(job) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+                Err(TrySendError::Full(back)) => job = back,
             }
-        }
-        analysis.handle_timeout(clock.stamp());
-        while let Some((violation, sight)) = analysis.poll_violation() {
-            let (camera, answers) = (Arc::clone(camera), answers.clone());
-            let job = DeskJob { camera, violation, sight, stamp: clock.stamp(), answers };
-            if violations.send(job).is_err() {
-                return;
-            }
+            self.pulse.beat(self.clock.mono());
+            std::thread::sleep(DESK_PAUSE);
         }
     }
 }
@@ -323,6 +459,7 @@ fn look(
     counters: &CameraCounters,
     clock: &dyn Clock,
 ) {
+    fail::fail_point!("detect");
     let stamp = at(clock.stamp(), frame.captured);
     let began = std::time::Instant::now();
     match analysis.handle_frame(frame, stamp) {
@@ -359,15 +496,11 @@ fn start_desk(
             let now = clock.mono();
             let wait = desk.poll_timeout().map_or(LONGEST_WAIT, |due| due.since(now).min(LONGEST_WAIT));
             match jobs.recv_timeout(wait) {
-                Ok(DeskJob { camera, violation, sight, stamp, answers }) => {
-                    let key = match &violation {
-                        Violation::Opened { key, .. } => Some(key.clone()),
-                        _ => None,
-                    };
-                    let raised = desk.handle_violation(&camera, violation, sight.as_ref(), stamp);
-                    if let Some((key, raised)) = key.zip(raised) {
-                        // An analysis that has ended needs no answer.
-                        let _ = answers.send(Answer { key, raised });
+                Ok(job) => {
+                    // One violation that can't be dealt with must not take the others along.
+                    let handled = catch_unwind(AssertUnwindSafe(|| handle_job(&mut desk, job)));
+                    if handled.is_err() {
+                        error!("the alert desk panicked: one violation is lost");
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -377,6 +510,22 @@ fn start_desk(
         }
         desk.finish(clock.stamp());
     })
+}
+
+fn handle_job(desk: &mut AlertDesk<StoredLedger>, job: DeskJob) {
+    let (camera, violation, sight, stamp, answers) = match job {
+        DeskJob::Restarted { camera, stamp } => return desk.handle_restarted(&camera, stamp),
+        DeskJob::Violation { camera, violation, sight, stamp, answers } => (camera, violation, sight, stamp, answers),
+    };
+    let key = match &violation {
+        Violation::Opened { key, .. } => Some(key.clone()),
+        _ => None,
+    };
+    let raised = desk.handle_violation(&camera, violation, sight.as_ref(), stamp);
+    if let Some((key, raised)) = key.zip(raised) {
+        // An analysis that has ended needs no answer.
+        let _ = answers.send(Answer { key, raised });
+    }
 }
 
 /// What this day has brought already.
@@ -389,35 +538,47 @@ fn todays_caps(store: &Store, zone: &TimeZone, now: Stamp) -> Result<DailyCaps> 
     Ok(DailyCaps::new(day, count(today.len()), count(clips)))
 }
 
-/// Outbox → district, until `stop` turns true.
-async fn run_uplink(
+/// Outbox → district.
+fn start_uplink(
+    supervisor: &mut Supervisor,
     config: &Config,
-    store: &Store,
     status: &Arc<AgentStatus>,
-    clock: &Arc<dyn Clock>,
     wake: &Arc<Notify>,
     link_status: watch::Sender<LinkStatus>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let uplink = &config.uplink;
+    stopped: &watch::Receiver<bool>,
+) -> Result<()> {
+    let uplink = config.uplink.clone();
     if uplink.broker.is_empty() {
         warn!("no broker is configured: alerts stay on this box");
-    } else {
-        let mut link = LinkOptions::new(&uplink.broker, &config.device.id);
+        return Ok(());
+    }
+    let device = config.device.id.clone();
+    let (status, wake, stopped) = (Arc::clone(status), Arc::clone(wake), stopped.clone());
+    let start = move |pulse: Pulse, _: Lease| {
+        let mut link = LinkOptions::new(&uplink.broker, &device);
         link.ca_file.clone_from(&uplink.ca_file);
         link.certificate_file.clone_from(&uplink.certificate_file);
         link.key_file.clone_from(&uplink.key_file);
         link.keepalive_s = uplink.keepalive_s;
-        let options = UplinkOptions { link, heartbeat_s: uplink.heartbeat_s, status: link_status };
-        let outbox = StoredOutbox { store: store.clone(), device: config.device.id.clone(), clock: Arc::clone(clock) };
-        let presence: Arc<AgentStatus> = Arc::clone(status);
+        let options = UplinkOptions { link, heartbeat_s: uplink.heartbeat_s, status: link_status.clone() };
+        let (store, clock) = (status.store.clone(), Arc::clone(&status.clock));
+        let outbox = Arc::new(StoredOutbox { store, device: device.clone(), clock: Arc::clone(&clock) });
+        *status.uplink_pulse.lock().unwrap_or_else(PoisonError::into_inner) = Some(pulse.clone());
+        let presence: Arc<AgentStatus> = Arc::clone(&status);
+        let mut stop = stopped.clone();
         let running =
-            kitchen_uplink::run(options, Arc::new(outbox), presence, Arc::clone(clock), Arc::clone(wake), stop.clone());
-        if let Err(error) = Box::pin(running).await {
-            error!(%error, "the uplink can't run: alerts stay on this box");
-        }
-    }
-    let _ = stop.wait_for(|stopped| *stopped).await;
+            kitchen_uplink::run(options, outbox, presence, Arc::clone(&clock), Arc::clone(&wake), stop.clone());
+        let task = tokio::spawn(async move {
+            if let Err(error) = Box::pin(running).await {
+                error!(%error, "the uplink can't run: alerts stay on this box");
+                // Starting it again would not help: only another configuration does.
+                let wait = async move { drop(stop.wait_for(|stopped| *stopped).await) };
+                supervise::beating(wait, pulse, clock).await;
+            }
+        });
+        Ok(Running { tasks: vec![task], ..Running::default() })
+    };
+    supervisor.start("uplink", UPLINK_PATIENCE, Box::new(start))
 }
 
 /// Saves the time and expires what has waited too long.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Clock, Stamp, TimeQuality, TimeZone, Wall};
@@ -12,8 +12,9 @@ use kitchen_core::wire::{CameraHealth, HeartbeatBody, OutboxHealth, RuleState, S
 use kitchen_store::Store;
 use kitchen_uplink::{LinkStatus, Presence};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use tokio::sync::watch;
+
+use crate::supervise::{Pulse, RestartCounts};
 
 /// Counters of one camera's stages.
 #[derive(Debug)]
@@ -80,6 +81,9 @@ pub struct StatusReport {
     pub link: LinkReport,
     pub disk: Option<DiskReport>,
     pub temperature_c: Option<f32>,
+    /// How often each stage failed and was started again since the agent's start.
+    #[serde(default)]
+    pub restarts: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,6 +136,11 @@ pub struct AgentStatus {
     pub state_dir: PathBuf,
     pub clock: Arc<dyn Clock>,
     pub started: Stamp,
+    pub restarts: RestartCounts,
+    /// Why the agent ends by itself, once it does.
+    pub farewell: OnceLock<String>,
+    /// The uplink's sign of life; it is another one after each restart.
+    pub uplink_pulse: Mutex<Option<Pulse>>,
 }
 
 impl AgentStatus {
@@ -159,11 +168,21 @@ impl AgentStatus {
             },
             disk: disk(&self.state_dir),
             temperature_c: temperature(),
+            restarts: self.restarts(),
         }
     }
 
     fn rule_states(&self) -> BTreeMap<String, RuleState> {
         self.rules.iter().map(|(rule, state)| (rule.to_string(), *state)).collect()
+    }
+
+    fn restarts(&self) -> BTreeMap<String, u64> {
+        let mut counts = self.restarts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let panics = self.store.panics();
+        if panics > 0 {
+            counts.insert("store".to_owned(), panics);
+        }
+        counts
     }
 
     fn alerts_today(&self, stamp: Stamp) -> Option<u64> {
@@ -191,6 +210,17 @@ impl Presence for AgentStatus {
             cameras: self.cameras.iter().map(|camera| camera_report(camera).health).collect(),
             outbox: self.store.outbox_health(stamp.wall).ok(),
             alerts_today: self.alerts_today(stamp),
+            restarts: self.restarts(),
+        }
+    }
+
+    fn farewell(&self) -> String {
+        self.farewell.get().cloned().unwrap_or_else(|| "stopped".to_owned())
+    }
+
+    fn progress(&self) {
+        if let Some(pulse) = &*self.uplink_pulse.lock().unwrap_or_else(PoisonError::into_inner) {
+            pulse.beat(self.clock.mono());
         }
     }
 }

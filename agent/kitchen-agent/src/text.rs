@@ -64,12 +64,6 @@ pub fn get_in(language: Language, id: &str, values: &[(&str, &dyn Display)]) -> 
     catalogue.format_pattern(pattern, Some(&arguments), &mut Vec::new()).into_owned()
 }
 
-/// Whether the catalogue has a text of this id.
-#[must_use]
-pub fn has(id: &str) -> bool {
-    catalogue(Language::En).has_message(id)
-}
-
 fn catalogue(language: Language) -> &'static Catalogue {
     let [english, chinese] = CATALOGUES.get_or_init(|| [load("en", ENGLISH), load("zh", CHINESE)]);
     match language {

@@ -8,6 +8,7 @@ pub mod config;
 pub mod detection;
 pub mod episode;
 pub mod outbox;
+pub mod restart;
 pub mod rules;
 pub mod sample;
 pub mod schedule;

@@ -202,6 +202,9 @@ pub struct HeartbeatBody {
     pub outbox: Option<OutboxHealth>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alerts_today: Option<u64>,
+    /// How often each stage of the agent failed and was started again since the agent's start.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub restarts: std::collections::BTreeMap<String, u64>,
 }
 
 /// `down/ack`: ids that the district has stored durably.

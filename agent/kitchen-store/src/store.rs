@@ -1,10 +1,13 @@
 //! The handle to the store: a call is a closure that the store's thread runs; the caller waits for its answer.
 //! Cheap to clone. The last handle that goes ends the thread and closes the database.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use kitchen_core::alert::{AlertBody, AlertRecord, ClipRef};
 use kitchen_core::outbox::{Payload, Waiting};
@@ -42,6 +45,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Shared {
     calls: Option<SyncSender<Call>>,
+    health: Arc<Health>,
     thread: Option<JoinHandle<()>>,
     store_id: String,
     boot: u32,
@@ -66,11 +70,13 @@ impl Store {
         let database = Database::open(options.dir, options.device, options.boot_id)?;
         let (store_id, boot) = (database.identity.store.clone(), database.identity.boot);
         let (calls, waiting) = sync_channel(CALLS);
+        let health = Arc::new(Health::default());
+        let served = Arc::clone(&health);
         let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || serve(database, &waiting))
+            .spawn(move || serve(database, &waiting, &served))
             .map_err(|source| StoreError::Thread { source })?;
-        Ok(Self { shared: Arc::new(Shared { calls: Some(calls), thread: Some(thread), store_id, boot }) })
+        Ok(Self { shared: Arc::new(Shared { calls: Some(calls), health, thread: Some(thread), store_id, boot }) })
     }
 
     /// Opens the store in `dir` for reading, whether or not an agent runs; never makes one.
@@ -88,6 +94,18 @@ impl Store {
     #[must_use]
     pub fn boot(&self) -> u32 {
         self.shared.boot
+    }
+
+    /// How long the call under way has taken: a disk that does not answer makes it grow.
+    #[must_use]
+    pub fn busy_for(&self) -> Duration {
+        self.shared.health.busy_since().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Calls that panicked; each was rolled back and answered with an error.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.shared.health.panics.load(Ordering::Relaxed)
     }
 
     /// A session with an `n` that no earlier one had; one for each start of a connection.
@@ -245,8 +263,35 @@ impl Store {
     }
 }
 
-fn serve(mut database: Database, calls: &Receiver<Call>) {
+/// What the thread tells of itself.
+#[derive(Debug, Default)]
+struct Health {
+    busy_since: Mutex<Option<Instant>>,
+    panics: AtomicU64,
+}
+
+impl Health {
+    fn busy_since(&self) -> Option<Instant> {
+        *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_busy_since(&self, since: Option<Instant>) {
+        *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+}
+
+fn serve(mut database: Database, calls: &Receiver<Call>, health: &Health) {
     for call in calls {
-        call(&mut database);
+        health.set_busy_since(Some(Instant::now()));
+        // A transaction that unwinds is rolled back: the connection stays good for the next call.
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            fail::fail_point!("store");
+            call(&mut database);
+        }));
+        if outcome.is_err() {
+            health.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!("a call of the store panicked and was rolled back");
+        }
+        health.set_busy_since(None);
     }
 }

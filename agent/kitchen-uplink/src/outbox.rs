@@ -80,6 +80,12 @@ pub trait Presence: Send + Sync + 'static {
     /// The body of `up/state`, online.
     fn state(&self, session: Session) -> StateBody;
     fn heartbeat(&self) -> HeartbeatBody;
+    /// Why the box goes offline on purpose.
+    fn farewell(&self) -> String {
+        "stopped".to_owned()
+    }
+    /// The uplink has gone round its loop.
+    fn progress(&self) {}
 }
 
 /// Runs a blocking call of the store off the runtime.

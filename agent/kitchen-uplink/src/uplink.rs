@@ -28,6 +28,8 @@ const LISTED: usize = 256;
 const LIST_AGAIN_BELOW: usize = 32;
 const LIST_INTERVAL: Duration = Duration::from_secs(60);
 const FIRST_HEARTBEAT: Duration = Duration::from_secs(5);
+/// The loop goes round at least so often, so that one that hangs is found.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 const WILL_DELAY_S: u32 = 60;
 
 /// How the box reaches the district.
@@ -89,9 +91,13 @@ pub async fn run(
         uplink.tell_broken(&text);
         let wait = reconnect.wait(connected);
         debug!(wait_ms = millis(wait), "waiting before the next connection");
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = cancelled(&mut uplink.cancel) => return Ok(()),
+        let until = Instant::now() + wait;
+        while Instant::now() < until {
+            uplink.presence.progress();
+            tokio::select! {
+                () = tokio::time::sleep_until(until.min(Instant::now() + PROGRESS_INTERVAL)) => {}
+                () = cancelled(&mut uplink.cancel) => return Ok(()),
+            }
         }
     }
 }
@@ -151,6 +157,7 @@ impl Uplink {
                     LinkEvent::Disconnected { error } => return Some((Duration::ZERO, error)),
                     _ => {}
                 },
+                () = tokio::time::sleep(PROGRESS_INTERVAL) => self.presence.progress(),
                 () = cancelled(&mut self.cancel) => return None,
             }
         };
@@ -176,7 +183,7 @@ impl Uplink {
     /// A new client with a new session number, which its will carries.
     async fn open(&self) -> Result<(Link, Session), String> {
         let session = blocking(&self.outbox, |outbox| outbox.next_session()).await.map_err(|e| e.to_string())?;
-        let payload = self.state(&session, Some("connection lost")).await.map_err(|e| e.to_string())?;
+        let payload = self.state(&session, Some("connection lost".to_owned())).await.map_err(|e| e.to_string())?;
         let will = Will { topic: up(&self.device, "state"), payload, delay_s: WILL_DELAY_S, retain: true };
         let link = Link::open(&self.link_options, Some(will)).map_err(|error| chain(&error))?;
         Ok((link, session))
@@ -192,8 +199,10 @@ impl Uplink {
         self.status.send_modify(|status| status.connected_since = Some(now.wall));
         self.scheduler.handle_connected(session_present, now.mono);
         loop {
+            fail::fail_point!("uplink");
             self.perform_all(connection).await;
-            let wait = self.next_timeout(connection).since(self.clock.mono());
+            self.presence.progress();
+            let wait = self.next_timeout(connection).since(self.clock.mono()).min(PROGRESS_INTERVAL);
             tokio::select! {
                 event = connection.link.next() => {
                     if let LinkEvent::Disconnected { error } = event {

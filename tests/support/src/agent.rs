@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::agent_config::AgentConfig;
 use crate::process::{Finished, Process};
+use crate::waiting::wait_for;
 
 /// The exit code of a command that found nothing to look at.
 const COULD_NOT_CHECK: i32 = 2;
@@ -38,6 +39,14 @@ impl Agent {
     #[track_caller]
     pub fn terminate(&mut self) -> ExitStatus {
         let status = self.running().terminate(STOP_BOUND);
+        self.process = None;
+        status
+    }
+
+    /// Waits until it ends by itself; its exit status.
+    #[track_caller]
+    pub fn wait_for_end(&mut self, bound: Duration) -> ExitStatus {
+        let status = wait_for(bound, "the agent ends by itself", || self.running().ended());
         self.process = None;
         status
     }

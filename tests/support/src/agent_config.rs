@@ -18,13 +18,14 @@ use crate::program::{built, repository, run};
 pub struct AgentConfig {
     directory: PathBuf,
     table: Table,
+    environment: Vec<(String, String)>,
 }
 
 impl AgentConfig {
     /// Everything of the agent `device` lies in `directory`: configuration, secrets, state.
     #[must_use]
     pub fn new(device: &str, directory: &Path) -> Self {
-        let config = Self { directory: directory.to_owned(), table: Table::new() }
+        let config = Self { directory: directory.to_owned(), table: Table::new(), environment: Vec::new() }
             .set("device.id", device)
             .set("device.site.name", "Test kitchen")
             .set("device.state_dir", text(&directory.join("state")))
@@ -43,6 +44,13 @@ impl AgentConfig {
             next.as_table_mut().expect("a key's parents are tables")
         });
         table.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets a variable of the agent's environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -126,6 +134,7 @@ impl AgentConfig {
         let mut command = Command::new(built("kitchen-agent"));
         command.args(arguments.iter().map(AsRef::as_ref)).arg("--config").arg(self.path());
         in_english(&mut command);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -298,7 +298,12 @@ impl Presence for TestPresence {
     }
 
     fn heartbeat(&self) -> HeartbeatBody {
-        HeartbeatBody { cameras: Vec::new(), outbox: None, alerts_today: Some(3) }
+        HeartbeatBody {
+            cameras: Vec::new(),
+            outbox: None,
+            alerts_today: Some(3),
+            restarts: std::collections::BTreeMap::new(),
+        }
     }
 }
 

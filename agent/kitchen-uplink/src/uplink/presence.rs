@@ -30,14 +30,14 @@ impl Uplink {
     }
 
     /// The enveloped body of `up/state`; with a reason it is the one for offline.
-    pub(super) async fn state(&self, session: &Session, offline: Option<&'static str>) -> Result<Vec<u8>, OutboxError> {
+    pub(super) async fn state(&self, session: &Session, offline: Option<String>) -> Result<Vec<u8>, OutboxError> {
         let session = session.clone();
         let presence = Arc::clone(&self.presence);
         blocking(&self.outbox, move |outbox| {
             let mut body = presence.state(session);
             if let Some(reason) = offline {
                 body.online = false;
-                body.reason = Some(reason.to_owned());
+                body.reason = Some(reason);
             }
             let body = serde_json::to_value(body).map_err(OutboxError::new)?;
             Ok(outbox.envelope("state", body)?.to_bytes())
@@ -65,7 +65,7 @@ impl Uplink {
     pub(super) async fn say_farewell(&self, mut connection: Connection) {
         self.status.send_modify(|status| status.connected_since = None);
         let farewell = async {
-            let Ok(state) = self.state(&connection.session, Some("stopped")).await else { return };
+            let Ok(state) = self.state(&connection.session, Some(self.presence.farewell())).await else { return };
             let mut publication = Publication::new(up(&self.device, "state"), state);
             publication.retain = true;
             let Ok(farewell) = connection.link.publisher().publish(publication) else { return };

@@ -10,6 +10,8 @@ mod config_file;
 mod control;
 mod evidence;
 mod frame_slot;
+mod health;
+mod machine;
 mod pipeline;
 mod status;
 mod supervise;

@@ -1,6 +1,7 @@
 //! The path of the data, top to bottom, and the only place that starts stages:
 //! camera → access units → frames → detections → tracks → violations → alerts → outbox → uplink → district.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -13,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use kitchen_core::alert::{AlertRecord, ModelRef};
 use kitchen_core::caps::DailyCaps;
 use kitchen_core::config::{CameraConfig, Config, RuleSettings};
+use kitchen_core::rules::box_health::BoxHealth;
 use kitchen_core::rules::{EvidenceKind, RuleId};
 use kitchen_core::sample::Sampler;
 use kitchen_core::time::{Clock, Mono, Stamp, TimeZone};
@@ -34,9 +36,10 @@ use crate::box_side::{StoredLedger, StoredOutbox};
 use crate::clock::{SystemClock, boot_id};
 use crate::evidence::Recorder;
 use crate::frame_slot::{FrameSlot, StreamNews};
+use crate::machine::Machine;
 use crate::status::{AgentStatus, CameraCounters, DetectorReport};
 use crate::supervise::{Lease, Pulse, Running, Supervisor};
-use crate::{config_file, control, supervise};
+use crate::{config_file, control, machine, supervise};
 
 /// The model that sees people, phones and animals.
 pub const MODEL: &str = "objects";
@@ -55,6 +58,9 @@ const UPLINK_PATIENCE: Duration = Duration::from_secs(20);
 const STORE_PATIENCE: Duration = Duration::from_secs(30);
 /// Stages that have not ended after so long are left behind.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// How alerts of the box itself name their camera.
+const BOX: &str = "box";
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// Between tries to hand a violation to a busy desk.
 const DESK_PAUSE: Duration = Duration::from_millis(50);
 /// A stage without input wakes so often to look at its timers.
@@ -115,13 +121,16 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let mut supervisor = Supervisor::new(Arc::clone(&clock));
     let (violations, desk_jobs) = sync_channel(VIOLATIONS);
     let desk = start_desk(&config, &store, &clock, &wake, desk_jobs)?;
+    let machine = Arc::new(Machine::default());
+    let health = rules.settings.iter().find(|settings| settings.rule == RuleId::BoxHealth).cloned();
+    let watching = tokio::spawn(watch_machine(Arc::clone(&machine), health, Arc::clone(&clock), violations.clone()));
     let mut cameras = Vec::new();
     let mut first = Some(first);
     for camera in &config.cameras {
         let source = CameraSource::new(camera, config_file::password(camera)?)?;
         let stage = CameraStage::new(camera, &source, &config, &rules, &model);
         cameras.push(Arc::clone(&stage.counters));
-        stage.start_capture(&mut supervisor, source, &clock, &stopped)?;
+        stage.start_capture(&mut supervisor, source, &machine, &clock, &stopped)?;
         let load = {
             let config = config.clone();
             let mut first = first.take();
@@ -146,6 +155,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
         clock: Arc::clone(&clock),
         started: clock.stamp(),
         restarts: supervisor.counts(),
+        machine,
         farewell: OnceLock::new(),
         uplink_pulse: Mutex::default(),
     });
@@ -163,6 +173,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
         let _ = status.farewell.set(format!("failed: {stage}"));
     }
     let _ = stopper.send(true);
+    watching.abort();
     for stage in supervisor.join(STOP_PATIENCE).await {
         error!(stage, "did not end, and is left behind");
     }
@@ -260,13 +271,14 @@ impl CameraStage {
         &self,
         supervisor: &mut Supervisor,
         source: CameraSource,
+        machine: &Arc<Machine>,
         clock: &Arc<dyn Clock>,
         stopped: &watch::Receiver<bool>,
     ) -> Result<()> {
         let (counters, recorder, slot) =
             (Arc::clone(&self.counters), Arc::clone(&self.recorder), Arc::clone(&self.slot));
         let (clock, stopped, fps) = (Arc::clone(clock), stopped.clone(), self.config.analyse_fps);
-        let id = self.config.id.clone();
+        let (id, machine) = (self.config.id.clone(), Arc::clone(machine));
         let start = move |pulse: Pulse, _: Lease| {
             let (units, events) = mpsc::channel(UNITS);
             let camera = camera::run(source.clone(), Arc::clone(&clock), units, stopped.clone());
@@ -278,6 +290,7 @@ impl CameraStage {
                 slot: Arc::clone(&slot),
                 counters: Arc::clone(&counters),
                 sampler: Sampler::new(fps),
+                machine: Arc::clone(&machine),
                 decoder: None,
             };
             let (clock, slot) = (Arc::clone(&clock), Arc::clone(&slot));
@@ -336,6 +349,7 @@ struct Decoding {
     slot: Arc<FrameSlot>,
     counters: Arc<CameraCounters>,
     sampler: Sampler,
+    machine: Arc<Machine>,
     decoder: Option<Decoder>,
 }
 
@@ -360,7 +374,8 @@ fn decode(
 impl Decoding {
     fn handle_event(&mut self, event: CameraEvent) {
         fail::fail_point!("capture");
-        let Self { camera, recorder, slot, counters, sampler, decoder } = self;
+        let Self { camera, recorder, slot, counters, sampler, machine, decoder } = self;
+        sampler.set_pace(machine.pace());
         match event {
             CameraEvent::Opened(info) => {
                 counters.set_stream("online", describe(&info));
@@ -579,6 +594,42 @@ fn start_uplink(
         Ok(Running { tasks: vec![task], ..Running::default() })
     };
     supervisor.start("uplink", UPLINK_PATIENCE, Box::new(start))
+}
+
+/// The box's own health → pace of detection, and alerts of `box_health` where that rule is on.
+async fn watch_machine(
+    machine: Arc<Machine>,
+    settings: Option<RuleSettings>,
+    clock: Arc<dyn Clock>,
+    violations: SyncSender<DeskJob>,
+) {
+    let window_and_cool_down = settings.as_ref().map_or_else(Default::default, |rule| (rule.window, rule.cool_down));
+    let mut health = BoxHealth::new(window_and_cool_down.0, window_and_cool_down.1);
+    let camera =
+        Arc::new(DeskCamera { id: BOX.to_owned(), rules: settings.into_iter().collect(), model: None, recorder: None });
+    let (answers, answered) = channel();
+    let mut waiting = VecDeque::new();
+    let mut every = tokio::time::interval(MEASURE_EVERY);
+    loop {
+        every.tick().await;
+        for Answer { raised, .. } in answered.try_iter() {
+            if raised { health.handle_raised(clock.mono()) } else { health.handle_suppressed(clock.mono()) }
+        }
+        let readings = tokio::task::spawn_blocking(machine::readings).await.unwrap_or_default();
+        health.handle_readings(readings, clock.mono());
+        machine.note(&health);
+        while let Some(violation) = health.poll_output().filter(|_| !camera.rules.is_empty()) {
+            let (camera, answers) = (Arc::clone(&camera), answers.clone());
+            waiting.push_back(DeskJob::Violation { camera, violation, sight: None, stamp: clock.stamp(), answers });
+        }
+        // A desk that is busy gets it at the next round.
+        while let Some(job) = waiting.pop_front() {
+            if let Err(TrySendError::Full(job)) = violations.try_send(job) {
+                waiting.push_front(job);
+                break;
+            }
+        }
+    }
 }
 
 /// Saves the time and expires what has waited too long.

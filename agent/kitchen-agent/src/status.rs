@@ -14,6 +14,7 @@ use kitchen_uplink::{LinkStatus, Presence};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::machine::Machine;
 use crate::supervise::{Pulse, RestartCounts};
 
 /// Counters of one camera's stages.
@@ -84,6 +85,9 @@ pub struct StatusReport {
     /// How often each stage failed and was started again since the agent's start.
     #[serde(default)]
     pub restarts: BTreeMap<String, u64>,
+    /// What slows detection down: heat, voltage, memory. Absent when all is well.
+    #[serde(default)]
+    pub slowed_by: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,6 +141,7 @@ pub struct AgentStatus {
     pub clock: Arc<dyn Clock>,
     pub started: Stamp,
     pub restarts: RestartCounts,
+    pub machine: Arc<Machine>,
     /// Why the agent ends by itself, once it does.
     pub farewell: OnceLock<String>,
     /// The uplink's sign of life; it is another one after each restart.
@@ -167,8 +172,9 @@ impl AgentStatus {
                 district_silent: link.is_district_silent,
             },
             disk: disk(&self.state_dir),
-            temperature_c: temperature(),
+            temperature_c: crate::health::temperature_c(&crate::health::sysfs()),
             restarts: self.restarts(),
+            slowed_by: self.machine.slowed_by(),
         }
     }
 
@@ -248,9 +254,4 @@ fn camera_report(camera: &CameraCounters) -> CameraReport {
 fn disk(folder: &Path) -> Option<DiskReport> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     Some(DiskReport { free_bytes: disk.f_bavail * disk.f_frsize, total_bytes: disk.f_blocks * disk.f_frsize })
-}
-
-fn temperature() -> Option<f32> {
-    let text = std::fs::read_to_string("/sys/class/thermal/thermal_zone0/temp").ok()?;
-    text.trim().parse::<f32>().ok().map(|thousandths| thousandths / 1000.0)
 }

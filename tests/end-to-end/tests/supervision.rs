@@ -134,3 +134,31 @@ fn a_stage_that_fails_again_and_again_ends_the_agent_and_the_district_is_told() 
         event["state"]["body"]["online"] == false && event["state"]["body"]["reason"] == "failed: detect-stove"
     });
 }
+
+#[test]
+fn heat_slows_detection_and_is_reported_until_the_box_has_cooled() {
+    let directory = tempfile::tempdir().unwrap();
+    let zone = directory.path().join("sys/class/thermal/thermal_zone0");
+    std::fs::create_dir_all(&zone).unwrap();
+    let set_temperature = |thousandths: &str| std::fs::write(zone.join("temp"), thousandths).unwrap();
+    set_temperature("91000\n");
+    let broker = Mosquitto::start();
+    let mut district = District::start(&broker);
+    let config = AgentConfig::new(DEVICE, directory.path())
+        .camera("stove", &format!("file://{}", videos::empty_room().display()))
+        .uplink(&broker)
+        .rule("box_health", "window_s = 3\ncool_down_s = 1")
+        .environment("KITCHEN_AGENT_SYSFS", directory.path().join("sys").to_str().unwrap());
+    let agent = Agent::start(config);
+
+    let opened = district.wait_for_message(BOUND, "alert.opened", |alert| alert["body"]["rule"] == "box_health");
+    assert_eq!(opened["body"]["camera"], "box");
+    assert_eq!(opened["body"]["detail"], "91 °C");
+    let status = agent.command(&["status", "--json"]).json();
+    assert_eq!(status["slowed_by"], "91 °C", "{status:#}");
+    set_temperature("52000\n");
+    let closed = district.wait_for_message(BOUND, "alert.closed", |alert| alert["body"]["rule"] == "box_health");
+    assert_eq!(closed["body"]["alert_id"], opened["id"]);
+    let status = agent.command(&["status", "--json"]).json();
+    assert_eq!(status["slowed_by"], Value::Null, "{status:#}");
+}

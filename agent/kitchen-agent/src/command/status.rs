@@ -81,6 +81,12 @@ fn screen(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
     if let Some(temperature) = report.temperature_c {
         lines.push(row("temperature", &format!("{temperature:.0} °C")));
     }
+    if let Some(why) = &report.slowed_by {
+        lines.push(row("slowed by", why));
+    }
+    for (stage, count) in &report.restarts {
+        lines.push(row("restarted", &format!("{stage} {count} times")));
+    }
     lines
 }
 

@@ -2,6 +2,7 @@
 //! What each rule looks for stands in the file of its name.
 
 pub mod animal;
+pub mod box_health;
 pub mod camera_offline;
 pub mod intrusion;
 pub mod lens_covered;
@@ -142,7 +143,7 @@ impl RuleId {
             Self::Intrusion => has(Label::Person),
             Self::Phone => has(Label::Person) && has(Label::Phone),
             Self::Animal => has(Label::Cat) || has(Label::Dog),
-            Self::CameraOffline | Self::LensCovered => true,
+            Self::BoxHealth | Self::CameraOffline | Self::LensCovered => true,
             _ => false,
         }
     }

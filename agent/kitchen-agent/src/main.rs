@@ -9,6 +9,7 @@ mod command;
 mod config_file;
 mod control;
 mod evidence;
+mod fault;
 mod frame_slot;
 mod pipeline;
 mod status;

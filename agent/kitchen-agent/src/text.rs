@@ -24,6 +24,7 @@ type Files = &'static [(&'static str, &'static str)];
 macro_rules! files {
     ($language:literal) => {
         &[
+            ("fault", include_str!(concat!("../locales/", $language, "/fault.ftl"))),
             ("status", include_str!(concat!("../locales/", $language, "/status.ftl"))),
         ]
     };
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
 
     /// Texts whose ids are put together at run time, by how they begin.
-    const COMPOSED: [&str; 0] = [];
+    const COMPOSED: [&str; 1] = ["fault-K-"];
 
     /// Ids with the names of the values that each text takes.
     fn entries(files: Files) -> BTreeMap<String, BTreeSet<String>> {

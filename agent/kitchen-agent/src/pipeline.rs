@@ -31,9 +31,11 @@ use crate::analysis::{Analysis, Sight};
 use crate::box_side::{StoredLedger, StoredOutbox};
 use crate::clock::{SystemClock, boot_id};
 use crate::evidence::Recorder;
+use crate::fault::Fault;
 use crate::frame_slot::{FrameSlot, StreamNews};
+use crate::notice::{Notice, notice};
 use crate::status::{AgentStatus, CameraCounters, DetectorReport};
-use crate::{config_file, control};
+use crate::{config_file, control, explain};
 
 /// The model that sees people, phones and animals.
 pub const MODEL: &str = "objects";
@@ -141,7 +143,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
 fn open_store(config: &Config, clock: &SystemClock) -> Result<Store> {
     let folder = config.device.state_dir.join("store");
     std::fs::create_dir_all(&folder)
-        .with_context(|| format!("can't make {}: check its owner and the disk", folder.display()))?;
+        .with_context(|| notice!("folder-unmakeable", Fault::StateUnwritable, path = folder.display()))?;
     let options = OpenOptions { dir: &folder, device: &config.device.id, boot_id: &boot_id()? };
     let store = Store::open(options)?;
     if let Some(saved) = store.saved_time() {
@@ -243,7 +245,7 @@ fn decode(
     while let Some(event) = events.blocking_recv() {
         match event {
             CameraEvent::Opened(info) => {
-                counters.set_stream("online", describe(&info));
+                counters.set_stream("online", describe(&info), stream_notice(&info));
                 recorder.handle_opened(info);
                 decoder = Decoder::new().map_err(|error| error!(camera, %error, "no decoder")).ok();
                 slot.tell(StreamNews::Opened);
@@ -263,7 +265,7 @@ fn decode(
                 recorder.handle_unit(unit);
             }
             CameraEvent::Lost { error } => {
-                counters.set_stream("offline", error.to_string());
+                counters.set_stream("offline", error.to_string(), explain::camera(&error));
                 slot.tell(StreamNews::Lost(error.to_string()));
             }
         }
@@ -273,6 +275,17 @@ fn decode(
 fn describe(info: &StreamInfo) -> String {
     let rate = info.frame_rate.map_or_else(String::new, |rate| format!(", {rate:.1} frames/s"));
     format!("{} {}×{}{rate}", info.codec, info.width, info.height)
+}
+
+/// The same for whoever reads `status` in another language.
+fn stream_notice(info: &StreamInfo) -> Notice {
+    let size = format!("{}×{}", info.width, info.height);
+    match info.frame_rate {
+        Some(rate) => {
+            notice!("status-camera-stream-rate", None, codec = &info.codec, size = size, rate = format!("{rate:.1}"))
+        }
+        None => notice!("status-camera-stream", None, codec = &info.codec, size = size),
+    }
 }
 
 /// Frames → violations, handed to the desk. Ends when the slot is closed.

@@ -24,7 +24,10 @@ type Files = &'static [(&'static str, &'static str)];
 macro_rules! files {
     ($language:literal) => {
         &[
+            ("command", include_str!(concat!("../locales/", $language, "/command.ftl"))),
+            ("error", include_str!(concat!("../locales/", $language, "/error.ftl"))),
             ("fault", include_str!(concat!("../locales/", $language, "/fault.ftl"))),
+            ("help", include_str!(concat!("../locales/", $language, "/help.ftl"))),
             ("status", include_str!(concat!("../locales/", $language, "/status.ftl"))),
         ]
     };
@@ -65,6 +68,12 @@ pub fn get_in(language: Language, id: &str, values: &[(&str, &dyn Display)]) -> 
         arguments.set(*name, value.to_string());
     }
     catalogue.format_pattern(pattern, Some(&arguments), &mut Vec::new()).into_owned()
+}
+
+/// The text of an id that is put together at run time, or `otherwise` where the catalogue lacks it.
+#[must_use]
+pub fn get_or(id: &str, otherwise: &str) -> String {
+    if has(id) { get(id, &[]) } else { otherwise.to_owned() }
 }
 
 /// Whether the catalogue has a text of this id.

@@ -1,6 +1,6 @@
 # Faults: what each is, and the one next step.
 fault-K-CFG-01 = The configuration can't be read
-fault-K-CFG-01-next = configuration file missing or unreadable: check its path, or copy it again
+fault-K-CFG-01-next = check the path of the file and who may read it, or copy it again
 fault-K-CFG-02 = The configuration is wrong
 fault-K-CFG-02-next = correct the keys named by kitchen-agent config validate
 fault-K-CFG-03 = A password file can't be read

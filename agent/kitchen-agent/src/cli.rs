@@ -31,7 +31,6 @@ impl Cli {
     pub fn is_service(&self) -> bool {
         matches!(self.command, Command::Run)
     }
-
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

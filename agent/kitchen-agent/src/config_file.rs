@@ -66,9 +66,8 @@ pub fn load_or_default(cli: &Cli) -> Result<Config> {
 /// With the path, when the file can't be read.
 pub fn password(camera: &CameraConfig) -> Result<Option<String>> {
     let Some(path) = &camera.password_file else { return Ok(None) };
-    let what = || {
-        notice!("config-password-unreadable", Fault::SecretUnreadable, camera = &camera.id, path = path.display())
-    };
+    let what =
+        || notice!("config-password-unreadable", Fault::SecretUnreadable, camera = &camera.id, path = path.display());
     let text = std::fs::read_to_string(path).with_context(what).context(Problem)?;
     Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
 }

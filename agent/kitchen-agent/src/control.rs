@@ -41,7 +41,8 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
 /// When the socket can't be made.
 pub async fn serve(path: PathBuf, status: Arc<AgentStatus>) -> Result<()> {
     let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).with_context(|| notice!("socket-unopenable", Fault::StateUnwritable, path = path.display()))?;
+    let listener = UnixListener::bind(&path)
+        .with_context(|| notice!("socket-unopenable", Fault::StateUnwritable, path = path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
     info!(socket = %path.display(), "control socket open");
     loop {

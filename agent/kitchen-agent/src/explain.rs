@@ -96,3 +96,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<(String, Option<Notice>)> {
     };
     Some((notice.to_string(), Some(notice)))
 }
+
+#[cfg(test)]
+#[path = "explain_tests.rs"]
+mod tests;

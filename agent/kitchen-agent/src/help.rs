@@ -34,7 +34,8 @@ fn translated(command: Command, id: &str) -> Command {
             return argument;
         }
         let said = format!("{}{}{}", text::get(&id, &[]), default_of(&argument), values_of(&argument));
-        argument.help(said).hide_default_value(true).hide_possible_values(true)
+        let takes_values = argument.get_action().takes_values();
+        argument.help(said).hide_default_value(takes_values).hide_possible_values(takes_values)
     });
     if text::has(&examples) {
         command = command.after_help(text::get(&examples, &[]));
@@ -52,7 +53,11 @@ fn about_id(id: &str) -> String {
 
 fn argument_id(command: &str, argument: &Arg) -> String {
     let is_everywhere = argument.is_global_set() || argument.get_id() == "version";
-    if is_everywhere { format!("help-option-{}", argument.get_id()) } else { format!("{command}-{}", argument.get_id()) }
+    if is_everywhere {
+        format!("help-option-{}", argument.get_id())
+    } else {
+        format!("{command}-{}", argument.get_id())
+    }
 }
 
 fn default_of(argument: &Arg) -> String {
@@ -76,7 +81,8 @@ fn values_of(argument: &Arg) -> String {
 fn finished(mut command: Command) -> Command {
     let usage = command.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim();
-    let usage = usage.replace("[OPTIONS]", &text!("help-usage-options")).replace("<COMMAND>", &text!("help-usage-command"));
+    let usage =
+        usage.replace("[OPTIONS]", &text!("help-usage-options")).replace("<COMMAND>", &text!("help-usage-command"));
     let usage = usage.replace("[COMMAND]...", &text!("help-usage-commands"));
     let mut template = format!("{{before-help}}{{about-with-newline}}\n{} {{usage}}\n", text!("help-usage"));
     for (heading, placeholder) in PARTS {

@@ -24,12 +24,10 @@ pub fn run(cli: &Cli, arguments: &DetectArguments) -> Result<Exit> {
     let mut detector = Detector::load(&models_dir, MODEL, config.detector.engine, config.detector.threads)?;
     let mut exit = Exit::Done;
     for path in &arguments.images {
-        let detected = image::open(path)
-            .map_err(unreadable(path))
-            .and_then(|image| {
-                let image = image.to_rgb8();
-                Ok((image.dimensions(), detector.detect_rgb(&image)?))
-            });
+        let detected = image::open(path).map_err(unreadable(path)).and_then(|image| {
+            let image = image.to_rgb8();
+            Ok((image.dimensions(), detector.detect_rgb(&image)?))
+        });
         let ((width, height), detections) = match detected {
             Ok(detected) => detected,
             Err(error) => {

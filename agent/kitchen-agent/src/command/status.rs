@@ -50,12 +50,8 @@ fn screen(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
         lines.extend(camera(seen));
     }
     if let Some(detector) = &report.detector {
-        let text = text!(
-            "status-detector",
-            model = detector.model,
-            version = detector.version,
-            engine = detector.engine
-        );
+        let text =
+            text!("status-detector", model = detector.model, version = detector.version, engine = detector.engine);
         lines.push(row(&text!("status-row-detector"), &text));
     }
     for (title, state) in [
@@ -94,16 +90,10 @@ fn camera(camera: &CameraReport) -> Vec<String> {
     let health = &camera.health;
     let state = text::get_or(&format!("status-camera-{}", health.state), &health.state);
     let told = told(camera.notice.as_ref(), camera.detail.as_deref());
-    let mut lines = vec![
-        row(&text!("status-row-camera"), &format!("{} {state}  {told}", health.id)),
-        row("", &camera.address),
-    ];
-    let mut counts = text!(
-        "status-camera-counts",
-        frames = health.frames,
-        analysed = health.analysed,
-        dropped = health.dropped
-    );
+    let mut lines =
+        vec![row(&text!("status-row-camera"), &format!("{} {state}  {told}", health.id)), row("", &camera.address)];
+    let mut counts =
+        text!("status-camera-counts", frames = health.frames, analysed = health.analysed, dropped = health.dropped);
     if let Some(ms) = camera.look_ms {
         counts += &text!("status-camera-look", ms = format!("{ms:.0}"));
     }
@@ -138,9 +128,13 @@ fn link(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
 
 /// The notice with its code, or the English detail of an agent whose notices this program does not know.
 fn told(notice: Option<&Notice>, detail: Option<&str>) -> String {
-    match notice.filter(|notice| notice.is_known()) {
-        Some(notice) => notice.code.map_or_else(|| notice.to_string(), |code| format!("[{code}] {notice}")),
-        None => detail.unwrap_or_default().to_owned(),
+    let detail = detail.unwrap_or_default().to_owned();
+    let Some(notice) = notice else { return detail };
+    match notice.code {
+        Some(code) if notice.is_known() => format!("[{code}] {notice}"),
+        Some(code) => format!("[{code}] {} ({detail})", code.title()),
+        None if notice.is_known() => notice.to_string(),
+        None => detail,
     }
 }
 

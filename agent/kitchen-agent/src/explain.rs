@@ -54,7 +54,7 @@ pub fn explain(error: &anyhow::Error) -> Explanation {
     }
     Explanation {
         fault: notices.iter().find_map(|notice| notice.code),
-        text: parts.join(&text!("error-because")),
+        text: parts.join(&text!("error-because")).replace(": \n", ":\n"),
         next_step: notices.iter().find_map(Notice::next_step).unwrap_or_else(|| text!("error-next")),
     }
 }

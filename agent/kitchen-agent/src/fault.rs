@@ -110,6 +110,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::cli::Language;
 
     #[test]
     fn every_fault_has_its_own_code_a_text_and_a_next_step() {
@@ -119,5 +120,22 @@ mod tests {
             assert!(text::has(&format!("fault-{fault}")), "{fault} has no text");
             assert!(text::has(&format!("fault-{fault}-next")), "{fault} has no next step");
         }
+    }
+
+    #[test]
+    fn the_readme_lists_every_code_as_the_catalogue_says_it() {
+        let readme = include_str!("../../../README.md");
+        let said = |language, id: String| text::get_in(language, &id, &[]);
+        let row = |fault: &Fault| {
+            let (title, next) = (format!("fault-{fault}"), format!("fault-{fault}-next"));
+            let [zh, zh_next] = [&title, &next].map(|id| said(Language::Zh, id.clone()));
+            let [en, en_next] = [&title, &next].map(|id| said(Language::En, id.clone()));
+            format!("| `{fault}` | {zh} | {zh_next} | {en} | {en_next} |")
+        };
+        let expected: Vec<String> = Fault::ALL.iter().map(row).collect();
+        let section =
+            readme.split("## Error codes").nth(1).unwrap_or_default().split("\n## ").next().unwrap_or_default();
+        let found: Vec<&str> = section.lines().filter(|line| line.starts_with("| `K-")).collect();
+        assert!(found == expected, "README.md, section \"Error codes\", should hold:\n{}", expected.join("\n"));
     }
 }

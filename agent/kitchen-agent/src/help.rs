@@ -70,7 +70,9 @@ fn default_of(argument: &Arg) -> String {
 }
 
 fn values_of(argument: &Arg) -> String {
-    if !argument.get_action().takes_values() {
+    // A placeholder such as `<zh|en>` lists them already.
+    let is_listed = argument.get_value_names().is_some_and(|names| names.iter().any(|name| name.contains('|')));
+    if is_listed || !argument.get_action().takes_values() {
         return String::new();
     }
     let values: Vec<String> = argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
@@ -84,7 +86,7 @@ fn finished(mut command: Command) -> Command {
     let usage =
         usage.replace("[OPTIONS]", &text!("help-usage-options")).replace("<COMMAND>", &text!("help-usage-command"));
     let usage = usage.replace("[COMMAND]...", &text!("help-usage-commands"));
-    let mut template = format!("{{before-help}}{{about-with-newline}}\n{} {{usage}}\n", text!("help-usage"));
+    let mut template = format!("{{before-help}}{{about-with-newline}}\n{}{{usage}}\n", text!("help-usage"));
     for (heading, placeholder) in PARTS {
         let is_there = match placeholder {
             "positionals" => command.get_positionals().any(|argument| !argument.is_hide_set()),

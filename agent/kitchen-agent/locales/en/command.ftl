@@ -1,5 +1,5 @@
 # What the commands print, but for `status` and errors.
-list-comma = ,{" "}
+list-comma = ;{" "}
 
 alerts-none = no alerts
 alerts-open = open

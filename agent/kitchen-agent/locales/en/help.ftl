@@ -1,5 +1,5 @@
 # `--help` and complaints about the command line. Ids: help-COMMAND, help-COMMAND-ARGUMENT, help-COMMAND-examples.
-help-usage = Usage:
+help-usage = Usage:{" "}
 help-usage-options = [OPTIONS]
 help-usage-command = <COMMAND>
 help-usage-commands = [COMMAND]...

@@ -11,7 +11,6 @@ status-row-outbox = outbox
 status-row-link = link
 status-row-disk = disk
 status-row-temperature = temperature
-status-row-next = next
 
 status-camera-connecting = connecting
 status-camera-online = online

@@ -11,7 +11,6 @@ status-row-outbox = 待发送
 status-row-link = 平台连接
 status-row-disk = 磁盘
 status-row-temperature = 温度
-status-row-next = 下一步
 
 status-camera-connecting = 连接中
 status-camera-online = 在线

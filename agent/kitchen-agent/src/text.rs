@@ -241,12 +241,12 @@ pub(crate) mod tests {
         rest
     }
 
-    /// String literals, but for the ids that a call of the catalogue begins with.
+    /// String literals, but for keys and for the ids that a call of the catalogue begins with.
     fn literals(arguments: &str) -> impl Iterator<Item = &str> {
         let pieces: Vec<&str> = arguments.split('"').collect();
         let literals = pieces.windows(2).enumerate().filter(|(number, _)| number % 2 == 0);
         let written = literals.filter(|(_, piece)| {
-            !["text!(", "notice!(", "get("].iter().any(|call| piece[0].trim_end().ends_with(call))
+            !["text!(", "notice!(", "get(", "["].iter().any(|call| piece[0].trim_end().ends_with(call))
         });
         written.map(|(_, piece)| piece[1]).collect::<Vec<_>>().into_iter()
     }

@@ -104,6 +104,7 @@ agent-other-version-next = restart the agent so that it has this program's versi
 socket-unopenable = can't open { $path }
 folder-unmakeable = can't make the folder { $path }
 folder-unmakeable-next = check that this user may write there, and that the disk has space
+file-unreadable = can't read { $path }
 file-unwritable = can't write { $path }
 file-unwritable-next = check that this user may write there, and that the disk has space
 

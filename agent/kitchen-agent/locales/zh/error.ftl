@@ -104,6 +104,7 @@ agent-other-version-next = 重启程序使版本一致：sudo systemctl restart 
 socket-unopenable = 无法打开 { $path }
 folder-unmakeable = 无法创建目录 { $path }
 folder-unmakeable-next = 检查当前用户的写权限和磁盘空间
+file-unreadable = 无法读取 { $path }
 file-unwritable = 无法写入 { $path }
 file-unwritable-next = 检查当前用户的写权限和磁盘空间
 

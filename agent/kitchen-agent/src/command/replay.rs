@@ -68,7 +68,7 @@ impl<'a> Replay<'a> {
         let detector = Detector::load(&models_dir, MODEL, config.detector.engine, config.detector.threads)?;
         let rules = running_rules(config, &detector).settings;
         let zone = config.time_zone();
-        let start = arguments.start.map_or_else(|| START.parse().expect("the built-in start is a time"), |start| start);
+        let start = arguments.start.unwrap_or_else(|| START.parse().expect("the built-in start is a time"));
         let desk_camera = DeskCamera {
             id: camera.id.clone(),
             rules: rules.clone(),

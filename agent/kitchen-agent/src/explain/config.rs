@@ -2,6 +2,7 @@
 
 use kitchen_core::config::{ConfigError, ConfigProblem, Expected};
 
+use crate::cli::Language;
 use crate::text::{self, text};
 
 /// All that is wrong, one a line, each line indented.
@@ -55,9 +56,7 @@ fn toml_line(line: &str) -> String {
         line.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
     {
         text!("toml-wrong-type", found = kind(found), expected = kind(expected))
-    } else if line.contains('|') || line.trim().is_empty() {
-        line.to_owned()
-    } else if text::language() == crate::cli::Language::En {
+    } else if line.contains('|') || line.trim().is_empty() || text::language() == Language::En {
         line.to_owned()
     } else {
         text!("toml-syntax")

@@ -1,4 +1,5 @@
-//! The command line: commands, flags and exit codes. Texts of help stand here, behaviour in `command/`.
+//! The command line: commands, flags and exit codes. Help's texts stand in the catalogue (`locales/*/help.ftl`), put
+//! in by `help.rs`; behaviour in `command/`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,17 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub const DEFAULT_CONFIG: &str = "/etc/kitchen-agent/agent.toml";
 
 #[derive(Debug, Parser)]
-#[command(
-    name = "kitchen-agent",
-    version,
-    about = "Watches a kitchen's camera, finds food-safety violations on this box, and tells the district.",
-    after_help = "Examples:\n  \
-        kitchen-agent demo                      everything on this machine, with a shipped video\n  \
-        kitchen-agent config validate           check /etc/kitchen-agent/agent.toml\n  \
-        kitchen-agent status                    what the running agent does\n  \
-        kitchen-agent replay kitchen.mp4        alerts in a recorded video\n\n\
-        Exit codes: 0 healthy or done, 1 problem found, 2 could not check, 64 wrong use."
-)]
+#[command(name = "kitchen-agent", version)]
 pub struct Cli {
     /// Configuration file [default: /etc/kitchen-agent/agent.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -40,16 +31,6 @@ impl Cli {
     pub fn is_service(&self) -> bool {
         matches!(self.command, Command::Run)
     }
-
-    #[must_use]
-    pub fn language(&self) -> Language {
-        let from_environment = || {
-            let names = ["LC_ALL", "LC_MESSAGES", "LANG"];
-            let set = names.iter().filter_map(|name| std::env::var(name).ok()).find(|value| !value.is_empty());
-            if set.is_some_and(|value| value.starts_with("zh")) { Language::Zh } else { Language::En }
-        };
-        self.lang.unwrap_or_else(from_environment)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,7 +42,6 @@ pub enum Language {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Everything on this machine: broker, district, a shipped video as the camera, the real pipeline
-    #[command(after_help = "Example:\n  kitchen-agent demo --seconds 60")]
     Demo(DemoArguments),
     /// The agent; systemd starts it
     Run,
@@ -72,11 +52,8 @@ pub enum Command {
         watch: bool,
     },
     /// Recorded videos through the same pipeline, as fast as it goes
-    #[command(after_help = "Examples:\n  kitchen-agent replay kitchen.mp4 --json\n  \
-        kitchen-agent replay kitchen.mp4 --detections --out pictures/ --profile")]
     Replay(ReplayArguments),
     /// Detections on still pictures
-    #[command(after_help = "Example:\n  kitchen-agent detect kitchen.jpg --json")]
     Detect(DetectArguments),
     /// The installed models
     #[command(subcommand)]

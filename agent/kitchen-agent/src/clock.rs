@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
 use kitchen_core::time::{Clock, Mono, Stamp, TimeQuality, Wall};
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::notice::notice;
 
 /// The program is not older than this: 2026-11-24T00:00:00Z, or SOURCE_DATE_EPOCH where the build sets it.
 const BUILT: i64 = 1_795_478_400_000;
@@ -62,6 +65,6 @@ impl Clock for SystemClock {
 /// Where the kernel does not tell it.
 pub fn boot_id() -> anyhow::Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    let text = std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("can't read {path}: {error}"))?;
+    let text = std::fs::read_to_string(path).with_context(|| notice!("file-unreadable", None, path = path))?;
     Ok(text.trim().to_owned())
 }

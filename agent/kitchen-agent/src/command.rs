@@ -12,7 +12,12 @@ mod status;
 
 use anyhow::Result;
 
-use crate::cli::{AlertsCommand, Cli, Command, ConfigCommand, Exit, ModelCommand};
+use kitchen_core::rules::RuleId;
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::cli::{AlertsCommand, Cli, Command, ConfigCommand, Exit, Language, ModelCommand};
+use crate::notice::notice;
+use crate::text::{self, text};
 
 /// Runs the chosen command.
 ///
@@ -32,13 +37,43 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Config(ConfigCommand::Validate) => config::validate(cli),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(cli, arguments),
-        _ => Ok(not_available()),
+        _ => Err(notice!("not-available", None).into()),
     }
 }
 
-fn not_available() -> Exit {
-    eprintln!("kitchen-agent: not available in this version");
-    Exit::CouldNotCheck
+/// The rule's name in the chosen language; its id where it is of a newer agent.
+fn rule_name(id: &str) -> String {
+    let Ok(rule) = id.parse::<RuleId>() else { return id.to_owned() };
+    let defaults = rule.defaults();
+    match text::language() {
+        Language::Zh => defaults.chinese.to_owned(),
+        Language::En => defaults.english.to_owned(),
+    }
+}
+
+/// `alert.opened` in the chosen language.
+fn record_name(record: &str) -> String {
+    let kind = record.strip_prefix("alert.").unwrap_or(record);
+    text::get_or(&format!("record-{kind}"), kind)
+}
+
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => text!("duration-seconds", s = seconds),
+        60..3600 => text!("duration-minutes", min = seconds / 60),
+        _ => text!("duration-hours", h = seconds / 3600, min = seconds / 60 % 60),
+    }
+}
+
+/// Columns that a text takes in a terminal: two for a Chinese character.
+fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// The text with spaces up to `columns`, and one at least.
+fn padded(text: &str, columns: usize) -> String {
+    let missing = columns.saturating_sub(width(text)).max(1);
+    format!("{text}{}", " ".repeat(missing))
 }
 
 /// Data on stdout, a line. A reader that has gone away ends the program as it does other tools.

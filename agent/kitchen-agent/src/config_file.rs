@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result};
 use kitchen_core::config::{CameraConfig, Config, ENVIRONMENT_PREFIX};
 
 use crate::cli::{Cli, DEFAULT_CONFIG, Problem};
+use crate::fault::Fault;
+use crate::notice::{Notice, notice};
 
 /// The environment's part of the configuration.
 #[must_use]
@@ -26,7 +28,7 @@ pub fn path(cli: &Cli) -> PathBuf {
 /// # Errors
 /// With the path, when it can't be read.
 pub fn text(path: &Path) -> Result<String> {
-    let what = || format!("can't read the configuration {}: check that it exists and who may read it", path.display());
+    let what = || notice!("config-unreadable", Fault::ConfigUnreadable, path = path.display());
     std::fs::read_to_string(path).with_context(what).context(Problem)
 }
 
@@ -36,7 +38,13 @@ pub fn text(path: &Path) -> Result<String> {
 /// All that is wrong with it, below the file's path.
 pub fn load(cli: &Cli) -> Result<Config> {
     let path = path(cli);
-    Config::parse(&text(&path)?, &environment()).with_context(|| format!("{} is wrong", path.display()))
+    Config::parse(&text(&path)?, &environment()).with_context(|| is_wrong(&path))
+}
+
+/// Stands above all that is wrong with the file.
+#[must_use]
+pub fn is_wrong(path: &Path) -> Notice {
+    notice!("config-wrong", Fault::ConfigWrong, path = path.display())
 }
 
 /// The configuration where one is given or installed; otherwise one in which every rule that can run watches the
@@ -49,7 +57,7 @@ pub fn load_or_default(cli: &Cli) -> Result<Config> {
         return load(cli);
     }
     let text = "[device]\nid = \"replay\"\n[rules.intrusion]\nenabled = true\n";
-    Config::parse(text, &environment()).context("the environment's part of the configuration is wrong")
+    Config::parse(text, &environment()).context(notice!("config-environment-wrong", Fault::ConfigWrong))
 }
 
 /// The camera's password from its file, without the line's end.
@@ -58,7 +66,8 @@ pub fn load_or_default(cli: &Cli) -> Result<Config> {
 /// With the path, when the file can't be read.
 pub fn password(camera: &CameraConfig) -> Result<Option<String>> {
     let Some(path) = &camera.password_file else { return Ok(None) };
-    let what = || format!("can't read camera.{}.password_file {}", camera.id, path.display());
+    let what =
+        || notice!("config-password-unreadable", Fault::SecretUnreadable, camera = &camera.id, path = path.display());
     let text = std::fs::read_to_string(path).with_context(what).context(Problem)?;
     Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
 }

@@ -12,6 +12,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tracing::{debug, info, warn};
 
+use crate::fault::Fault;
+use crate::notice::notice;
 use crate::status::{AgentStatus, StatusReport};
 
 const SOCKET: &str = "/run/kitchen-agent/control.sock";
@@ -39,7 +41,8 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
 /// When the socket can't be made.
 pub async fn serve(path: PathBuf, status: Arc<AgentStatus>) -> Result<()> {
     let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).with_context(|| format!("can't open {}", path.display()))?;
+    let listener = UnixListener::bind(&path)
+        .with_context(|| notice!("socket-unopenable", Fault::StateUnwritable, path = path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
     info!(socket = %path.display(), "control socket open");
     loop {
@@ -83,17 +86,13 @@ async fn answer(stream: UnixStream, status: Arc<AgentStatus>) -> Result<()> {
 /// When no agent answers on the socket.
 pub fn ask_status(path: &Path) -> Result<StatusReport> {
     use std::io::{BufRead as _, Write as _};
-    let mut stream = std::os::unix::net::UnixStream::connect(path).with_context(|| {
-        format!(
-            "no agent answers on {}: is it running (systemctl status kitchen-agent), and may this user ask it (group kitchen)?",
-            path.display()
-        )
-    })?;
+    let mut stream = std::os::unix::net::UnixStream::connect(path)
+        .with_context(|| notice!("agent-no-answer", Fault::AgentDown, socket = path.display()))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut request = serde_json::to_vec(&Request::Status)?;
     request.push(b'\n');
     stream.write_all(&request)?;
     let mut line = String::new();
     std::io::BufReader::new(stream).read_line(&mut line)?;
-    serde_json::from_str(&line).context("the agent's answer makes no sense: is it of another version?")
+    serde_json::from_str(&line).context(notice!("agent-other-version", None))
 }

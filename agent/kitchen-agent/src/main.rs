@@ -9,33 +9,38 @@ mod command;
 mod config_file;
 mod control;
 mod evidence;
+mod explain;
+mod fault;
 mod frame_slot;
 mod health;
+mod help;
+mod language;
 mod machine;
+mod notice;
 mod pipeline;
 mod status;
 mod supervise;
 mod text;
+mod wrong_use;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    // Before anything is read: help and complaints are texts too.
+    text::set_language(language::chosen(&arguments));
+    let parsed = help::command().try_get_matches_from(&arguments);
+    let cli = match parsed.and_then(|matches| cli::Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are no wrong use.
-            let _ = error.print();
-            return if error.use_stderr() { cli::Exit::WrongUse.into() } else { ExitCode::SUCCESS };
-        }
+        Err(error) => return wrong_use::tell(&error).into(),
     };
     start_log(&cli);
-    text::set_language(cli.language());
     match command::run(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("kitchen-agent: {error:#}");
+            explain::print(&error);
             cli::exit_of(&error).into()
         }
     }

@@ -35,11 +35,13 @@ use crate::analysis::{Analysis, Sight};
 use crate::box_side::{StoredLedger, StoredOutbox};
 use crate::clock::{SystemClock, boot_id};
 use crate::evidence::Recorder;
+use crate::fault::Fault;
 use crate::frame_slot::{FrameSlot, StreamNews};
 use crate::machine::Machine;
+use crate::notice::{Notice, notice};
 use crate::status::{AgentStatus, CameraCounters, DetectorReport};
 use crate::supervise::{Lease, Pulse, Running, Supervisor};
-use crate::{config_file, control, machine, supervise};
+use crate::{config_file, control, explain, machine, supervise};
 
 /// The model that sees people, phones and animals.
 pub const MODEL: &str = "objects";
@@ -194,7 +196,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
 fn open_store(config: &Config, clock: &SystemClock) -> Result<Store> {
     let folder = config.device.state_dir.join("store");
     std::fs::create_dir_all(&folder)
-        .with_context(|| format!("can't make {}: check its owner and the disk", folder.display()))?;
+        .with_context(|| notice!("folder-unmakeable", Fault::StateUnwritable, path = folder.display()))?;
     let options = OpenOptions { dir: &folder, device: &config.device.id, boot_id: &boot_id()? };
     let store = Store::open(options)?;
     if let Some(saved) = store.saved_time() {
@@ -378,7 +380,7 @@ impl Decoding {
         sampler.set_pace(machine.pace());
         match event {
             CameraEvent::Opened(info) => {
-                counters.set_stream("online", describe(&info));
+                counters.set_stream("online", describe(&info), stream_notice(&info));
                 recorder.handle_opened(info);
                 *decoder = Decoder::new().map_err(|error| error!(camera, %error, "no decoder")).ok();
                 slot.tell(StreamNews::Opened);
@@ -398,7 +400,7 @@ impl Decoding {
                 recorder.handle_unit(unit);
             }
             CameraEvent::Lost { error } => {
-                counters.set_stream("offline", error.to_string());
+                counters.set_stream("offline", error.to_string(), explain::camera(&error));
                 slot.tell(StreamNews::Lost(error.to_string()));
             }
         }
@@ -408,6 +410,17 @@ impl Decoding {
 fn describe(info: &StreamInfo) -> String {
     let rate = info.frame_rate.map_or_else(String::new, |rate| format!(", {rate:.1} frames/s"));
     format!("{} {}×{}{rate}", info.codec, info.width, info.height)
+}
+
+/// The same for whoever reads `status` in another language.
+fn stream_notice(info: &StreamInfo) -> Notice {
+    let size = format!("{}×{}", info.width, info.height);
+    match info.frame_rate {
+        Some(rate) => {
+            notice!("status-camera-stream-rate", None, codec = &info.codec, size = size, rate = format!("{rate:.1}"))
+        }
+        None => notice!("status-camera-stream", None, codec = &info.codec, size = size),
+    }
 }
 
 struct Analysing {

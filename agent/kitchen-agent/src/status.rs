@@ -14,7 +14,9 @@ use kitchen_uplink::{LinkStatus, Presence};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::explain;
 use crate::machine::Machine;
+use crate::notice::Notice;
 use crate::supervise::{Pulse, RestartCounts};
 
 /// Counters of one camera's stages.
@@ -38,6 +40,7 @@ pub struct CameraCounters {
 struct StreamState {
     state: &'static str,
     detail: Option<String>,
+    notice: Option<Notice>,
 }
 
 impl CameraCounters {
@@ -52,13 +55,14 @@ impl CameraCounters {
             lost_packets: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
             look_us: AtomicU64::new(0),
-            stream: Mutex::new(StreamState { state: "connecting", detail: None }),
+            stream: Mutex::new(StreamState { state: "connecting", detail: None, notice: None }),
         }
     }
 
-    /// `online` with what the stream is, or `offline` with why.
-    pub fn set_stream(&self, state: &'static str, detail: String) {
-        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = StreamState { state, detail: Some(detail) };
+    /// `online` with what the stream is, or `offline` with why: in English, and for other languages.
+    pub fn set_stream(&self, state: &'static str, detail: String, notice: Notice) {
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) =
+            StreamState { state, detail: Some(detail), notice: Some(notice) };
     }
 
     fn stream(&self) -> StreamState {
@@ -97,6 +101,9 @@ pub struct CameraReport {
     pub address: String,
     /// What the stream is, or why there is none.
     pub detail: Option<String>,
+    /// The same with its fault code, to be put into words in any language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
     /// Packets lost on the way, and pictures that could not be decoded, since the agent's start.
     pub lost_packets: u64,
     pub damaged: u64,
@@ -117,6 +124,9 @@ pub struct LinkReport {
     pub connected_since: Option<Wall>,
     pub last_receipt: Option<Wall>,
     pub last_error: Option<String>,
+    /// The same with its fault code, to be put into words in any language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
     pub district_silent: bool,
 }
 
@@ -168,7 +178,8 @@ impl AgentStatus {
                 broker: self.broker.clone(),
                 connected_since: link.connected_since,
                 last_receipt: link.last_receipt,
-                last_error: link.last_error,
+                notice: link.last_error.as_ref().map(explain::link),
+                last_error: link.last_error.map(|trouble| trouble.text),
                 district_silent: link.is_district_silent,
             },
             disk: disk(&self.state_dir),
@@ -232,7 +243,7 @@ impl Presence for AgentStatus {
 }
 
 fn camera_report(camera: &CameraCounters) -> CameraReport {
-    let StreamState { state, detail } = camera.stream();
+    let StreamState { state, detail, notice } = camera.stream();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let look_us = count(&camera.look_us);
     CameraReport {
@@ -245,6 +256,7 @@ fn camera_report(camera: &CameraCounters) -> CameraReport {
         },
         address: camera.address.clone(),
         detail,
+        notice,
         lost_packets: count(&camera.lost_packets),
         damaged: count(&camera.damaged),
         look_ms: (look_us > 0).then(|| look_us as f64 / 1000.0),

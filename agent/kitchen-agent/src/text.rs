@@ -23,7 +23,13 @@ type Files = &'static [(&'static str, &'static str)];
 
 macro_rules! files {
     ($language:literal) => {
-        &[("status", include_str!(concat!("../locales/", $language, "/status.ftl")))]
+        &[
+            ("command", include_str!(concat!("../locales/", $language, "/command.ftl"))),
+            ("error", include_str!(concat!("../locales/", $language, "/error.ftl"))),
+            ("fault", include_str!(concat!("../locales/", $language, "/fault.ftl"))),
+            ("help", include_str!(concat!("../locales/", $language, "/help.ftl"))),
+            ("status", include_str!(concat!("../locales/", $language, "/status.ftl"))),
+        ]
     };
 }
 
@@ -43,6 +49,10 @@ pub fn set_language(language: Language) {
 /// The chosen language; English before one is chosen.
 #[must_use]
 pub fn language() -> Language {
+    #[cfg(test)]
+    if let Some(language) = tests::SPOKEN.get() {
+        return language;
+    }
     LANGUAGE.get().copied().unwrap_or(Language::En)
 }
 
@@ -62,6 +72,18 @@ pub fn get_in(language: Language, id: &str, values: &[(&str, &dyn Display)]) -> 
         arguments.set(*name, value.to_string());
     }
     catalogue.format_pattern(pattern, Some(&arguments), &mut Vec::new()).into_owned()
+}
+
+/// The text of an id that is put together at run time, or `otherwise` where the catalogue lacks it.
+#[must_use]
+pub fn get_or(id: &str, otherwise: &str) -> String {
+    if has(id) { get(id, &[]) } else { otherwise.to_owned() }
+}
+
+/// Whether the catalogue has a text of this id.
+#[must_use]
+pub fn has(id: &str) -> bool {
+    catalogue(Language::En).has_message(id)
 }
 
 fn catalogue(language: Language) -> &'static Catalogue {
@@ -87,14 +109,45 @@ fn load(language: &str, files: Files) -> Catalogue {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::Cell;
     use std::collections::{BTreeMap, BTreeSet};
     use std::path::Path;
 
     use super::*;
 
+    thread_local! {
+        pub(super) static SPOKEN: Cell<Option<Language>> = const { Cell::new(None) };
+    }
+
+    /// What `say` gives in each language, one below the other.
+    pub(crate) fn in_both_languages(say: impl Fn() -> String) -> String {
+        let said = [Language::En, Language::Zh].map(|language| {
+            SPOKEN.set(Some(language));
+            say()
+        });
+        SPOKEN.set(None);
+        said.join("\n--------\n")
+    }
+
     /// Texts whose ids are put together at run time, by how they begin.
-    const COMPOSED: [&str; 0] = [];
+    const COMPOSED: [&str; 6] = ["fault-K-", "help-", "config-expected-", "status-camera-", "record-", "clip-"];
+    /// Calls whose texts reach a technician.
+    const CALLS: [&str; 5] = ["print_line(", "eprintln!(", "bail!(", "context(", "anyhow!("];
+    /// What may stand in the source all the same: names, and failures of the program itself.
+    const LITERALS: [&str; 6] = [
+        "kitchen-agent: {}",
+        "refused",
+        "the stages did not end",
+        "can't start thread {name}",
+        "can't listen for SIGTERM",
+        "can't listen for SIGINT",
+    ];
+
+    /// Every id of the catalogue.
+    pub(crate) fn ids() -> Vec<String> {
+        entries(ENGLISH).into_keys().collect()
+    }
 
     /// Ids with the names of the values that each text takes.
     fn entries(files: Files) -> BTreeMap<String, BTreeSet<String>> {
@@ -120,8 +173,10 @@ mod tests {
             let path = entry.expect("readable").path();
             if path.is_dir() {
                 sources(&path, found);
-            } else {
-                found.push_str(&std::fs::read_to_string(&path).expect("readable"));
+            } else if !path.to_string_lossy().ends_with("_tests.rs") && path.extension().is_some_and(|end| end == "rs")
+            {
+                let source = std::fs::read_to_string(&path).expect("readable");
+                found.push_str(source.split("#[cfg(test)]").next().unwrap_or_default());
             }
         }
     }
@@ -143,20 +198,69 @@ mod tests {
         let mut source = String::new();
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut source);
         let source: String = source.split_whitespace().collect();
-        let named = source.split("text!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let calls = ["text!(\"", "notice!(\""];
+        let named = calls.iter().flat_map(|call| source.split(call).skip(1)).filter_map(|rest| rest.split('"').next());
         let named: BTreeSet<&str> = named.filter(|id| *id != "id").collect();
         let entries = entries(ENGLISH);
         for id in &named {
             assert!(entries.contains_key(*id), "text!(\"{id}\") is not in the catalogue");
         }
         for id in entries.keys().filter(|id| !COMPOSED.iter().any(|start| id.starts_with(start))) {
-            assert!(source.contains(&format!("\"{id}\"")), "{id} is used nowhere");
+            let stem = id.strip_suffix("-next").filter(|stem| entries.contains_key(*stem)).unwrap_or(id);
+            assert!(source.contains(&format!("\"{stem}\"")), "{id} is used nowhere");
         }
     }
 
     #[test]
+    fn no_text_for_a_technician_stands_in_the_source() {
+        let mut source = String::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut source);
+        let mut found = Vec::new();
+        for call in CALLS {
+            for rest in source.split(call).skip(1) {
+                found.extend(literals(arguments(rest)).filter(|literal| has_words(literal)));
+            }
+        }
+        found.retain(|literal| !LITERALS.contains(literal));
+        assert!(found.is_empty(), "give these an entry in locales/*/*.ftl and write text!(\"id\"): {found:#?}");
+    }
+
+    /// What stands between a call's parentheses.
+    fn arguments(rest: &str) -> &str {
+        let mut depth = 1;
+        for (at, character) in rest.char_indices() {
+            depth += match character {
+                '(' => 1,
+                ')' => -1,
+                _ => 0,
+            };
+            if depth == 0 {
+                return &rest[..at];
+            }
+        }
+        rest
+    }
+
+    /// String literals, but for keys and for the ids that a call of the catalogue begins with.
+    fn literals(arguments: &str) -> impl Iterator<Item = &str> {
+        let pieces: Vec<&str> = arguments.split('"').collect();
+        let literals = pieces.windows(2).enumerate().filter(|(number, _)| number % 2 == 0);
+        let written = literals.filter(|(_, piece)| {
+            !["text!(", "notice!(", "get(", "["].iter().any(|call| piece[0].trim_end().ends_with(call))
+        });
+        written.map(|(_, piece)| piece[1]).collect::<Vec<_>>().into_iter()
+    }
+
+    /// Whether anything is left to read besides `{values}` and escapes.
+    fn has_words(literal: &str) -> bool {
+        let outside = literal.split('{').map(|piece| piece.split_once('}').map_or(piece, |(_, rest)| rest));
+        let outside: String = outside.collect::<Vec<_>>().join(" ").replace("\\x1b[2J\\x1b[H", "").replace("\\n", "");
+        outside.split(|c: char| !c.is_alphabetic()).any(|word| word.chars().count() > 1)
+    }
+
+    #[test]
     fn a_text_takes_its_values_without_marks_around_them() {
-        assert_eq!(get_in(Language::En, "status-up", &[("time", &"5 s")]), "up 5 s");
-        assert_eq!(get_in(Language::Zh, "status-up", &[("time", &"5 秒")]), "已运行 5 秒");
+        assert_eq!(get_in(Language::En, "next-step", &[("step", &"5 s")]), "Next: 5 s");
+        assert_eq!(get_in(Language::Zh, "next-step", &[("step", &"5 秒")]), "下一步：5 秒");
     }
 }

@@ -2,6 +2,7 @@
 //! Precedence built-in < file < environment. Never reads a file or the environment itself.
 
 mod check;
+mod expected;
 mod origin;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::check::{ConfigError, ConfigProblem};
+pub use self::expected::Expected;
 pub use self::origin::{Origin, Setting};
 use crate::rules::{EvidenceKind, RuleId};
 use crate::schedule::Schedule;

@@ -194,7 +194,7 @@ async fn converse(
             LinkEvent::SubscriptionRefused { filter, reason } => {
                 error!(filter, reason, "the broker delivers nothing: check the district's read access");
             }
-            LinkEvent::Disconnected { error } => return error,
+            LinkEvent::Disconnected { error } => return error.text,
         }
     }
 }

@@ -53,6 +53,54 @@ pub enum StoreError {
     Stopped { operation: &'static str },
 }
 
+/// What lies behind a failure of the store, as a technician would name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreCause {
+    DiskFull,
+    ReadOnly,
+    NotPermitted,
+    Damaged,
+    NeverMade,
+    Other,
+}
+
+impl StoreError {
+    #[must_use]
+    pub fn cause(&self) -> StoreCause {
+        match self {
+            Self::File { source, .. } | Self::Thread { source } => cause_of_io(source),
+            Self::Database { source, .. } | Self::Open { source, .. } | Self::Migrate { source, .. } => {
+                cause_of_database(source)
+            }
+            Self::Missing { .. } => StoreCause::NeverMade,
+            Self::Damaged { .. } | Self::Json { .. } => StoreCause::Damaged,
+            _ => StoreCause::Other,
+        }
+    }
+}
+
+fn cause_of_io(error: &io::Error) -> StoreCause {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreCause::DiskFull,
+        io::ErrorKind::ReadOnlyFilesystem => StoreCause::ReadOnly,
+        io::ErrorKind::PermissionDenied => StoreCause::NotPermitted,
+        _ => StoreCause::Other,
+    }
+}
+
+fn cause_of_database(error: &rusqlite::Error) -> StoreCause {
+    use rusqlite::ErrorCode;
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreCause::DiskFull,
+        Some(ErrorCode::ReadOnly) => StoreCause::ReadOnly,
+        Some(ErrorCode::PermissionDenied | ErrorCode::CannotOpen | ErrorCode::AuthorizationForStatementDenied) => {
+            StoreCause::NotPermitted
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreCause::Damaged,
+        _ => StoreCause::Other,
+    }
+}
+
 /// Names the operation and the subject of a failure.
 pub(crate) trait During<T> {
     fn during(self, operation: &'static str, subject: impl Display) -> Result<T, StoreError>;

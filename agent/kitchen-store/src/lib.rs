@@ -14,6 +14,6 @@ mod schema;
 mod store;
 
 pub use alerts::{AlertRow, NewClip, NewSnapshot, OpenedAlert, RecordRow};
-pub use error::StoreError;
+pub use error::{StoreCause, StoreError};
 pub use reader::Reader;
 pub use store::{OpenOptions, Store};

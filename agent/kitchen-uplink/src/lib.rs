@@ -9,6 +9,7 @@ pub mod reconnect;
 pub mod tls;
 pub mod uplink;
 
+pub use explain::{LinkReason, LinkTrouble};
 pub use mqtt::{Link, LinkEvent, LinkOptions, Message, Publication, PublishError, Publisher, Token, Will};
 pub use outbox::{Outbox, OutboxError, Presence};
 pub use reconnect::Reconnect;

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::explain::explain;
+use crate::explain::{LinkReason, LinkTrouble, explain};
 use crate::tls::{Broker, LinkError, client_config};
 
 /// Publications that the link takes before the broker has confirmed one.
@@ -186,7 +186,7 @@ pub enum LinkEvent {
     },
     /// The end of this link. The text tells what to check.
     Disconnected {
-        error: String,
+        error: LinkTrouble,
     },
 }
 
@@ -323,7 +323,7 @@ impl Link {
 
     /// The next event. After `Disconnected` there is no other.
     pub async fn next(&mut self) -> LinkEvent {
-        self.events.recv().await.unwrap_or_else(|| LinkEvent::Disconnected { error: "the link is closed".to_owned() })
+        self.events.recv().await.unwrap_or_else(closed)
     }
 
     #[must_use]
@@ -366,7 +366,7 @@ impl Pump {
         let _ = self.events.send(LinkEvent::Disconnected { error }).await;
     }
 
-    async fn pump(&mut self) -> String {
+    async fn pump(&mut self) -> LinkTrouble {
         let mut watch = tokio::time::interval(WATCH_INTERVAL);
         loop {
             // `poll` is not cancel-safe: only a link that is given up leaves it early.
@@ -378,7 +378,8 @@ impl Pump {
                         _ = watch.tick() => {
                             let flight = lock(&self.publisher.flight);
                             if flight.count() > 0 && flight.heard.elapsed() > SILENCE_LIMIT {
-                                return format!("the broker confirmed nothing for {} s", SILENCE_LIMIT.as_secs());
+                                let text = format!("the broker confirmed nothing for {} s", SILENCE_LIMIT.as_secs());
+                                return LinkReason::NoAnswer.because(text);
                             }
                         }
                     }
@@ -391,7 +392,7 @@ impl Pump {
             match self.look_at(event) {
                 Ok(Some(event)) => {
                     if self.events.send(event).await.is_err() {
-                        return "the link is closed".to_owned();
+                        return LinkReason::Closed.because("the link is closed");
                     }
                 }
                 Ok(None) => {}
@@ -400,7 +401,7 @@ impl Pump {
         }
     }
 
-    fn look_at(&self, event: Event) -> Result<Option<LinkEvent>, String> {
+    fn look_at(&self, event: Event) -> Result<Option<LinkEvent>, LinkTrouble> {
         let mut flight = lock(&self.publisher.flight);
         let packet = match event {
             Event::Incoming(packet) => packet,
@@ -413,8 +414,12 @@ impl Pump {
                 return Ok(None);
             }
             // Its way out of a collision may never come (rumqtt #1014, #1056).
-            Event::Outgoing(Outgoing::AwaitAck(_)) => return Err("the broker confirms out of order".to_owned()),
-            Event::Outgoing(Outgoing::Disconnect) => return Err("closed on purpose".to_owned()),
+            Event::Outgoing(Outgoing::AwaitAck(_)) => {
+                return Err(LinkReason::Other.because("the broker confirms out of order"));
+            }
+            Event::Outgoing(Outgoing::Disconnect) => {
+                return Err(LinkReason::Closed.because("closed on purpose"));
+            }
             Event::Outgoing(_) => return Ok(None),
         };
         flight.heard = Instant::now();
@@ -446,13 +451,14 @@ impl Pump {
         }
     }
 
-    fn subscribe(&self) -> Result<(), String> {
+    fn subscribe(&self) -> Result<(), LinkTrouble> {
         if self.subscriptions.is_empty() {
             return Ok(());
         }
         let filters = self.subscriptions.iter().map(|filter| Filter::new(filter.clone(), QoS::AtLeastOnce));
         debug!(filters = ?self.subscriptions, "subscribing");
-        self.publisher.client.try_subscribe_many(filters).map_err(|error| format!("subscribing failed: {error}"))
+        let failed = |error| LinkReason::Other.because(format!("subscribing failed: {error}"));
+        self.publisher.client.try_subscribe_many(filters).map_err(failed)
     }
 
     fn look_at_subscriptions(&self, codes: &[SubscribeReasonCode]) -> Option<LinkEvent> {
@@ -460,6 +466,10 @@ impl Pump {
         let filter = self.subscriptions.get(refused).cloned().unwrap_or_default();
         Some(LinkEvent::SubscriptionRefused { filter, reason: format!("{:?}", codes[refused]) })
     }
+}
+
+fn closed() -> LinkEvent {
+    LinkEvent::Disconnected { error: LinkReason::Closed.because("the link is closed") }
 }
 
 fn lock(flight: &Mutex<Flight>) -> MutexGuard<'_, Flight> {

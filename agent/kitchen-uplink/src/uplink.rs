@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::clip::ClipUnderWay;
-use crate::explain::chain;
+use crate::explain::{LinkReason, LinkTrouble, chain};
 use crate::mqtt::{Link, LinkEvent, LinkOptions, Message, Publication, PublishError, Token, Will};
 use crate::outbox::{Outbox, OutboxError, Presence, blocking};
 use crate::reconnect::Reconnect;
@@ -48,7 +48,7 @@ pub struct LinkStatus {
     /// `None`: not connected.
     pub connected_since: Option<Wall>,
     /// Why the last connection failed, or what the broker refused; kept until the next lasting success.
-    pub last_error: Option<String>,
+    pub last_error: Option<LinkTrouble>,
     pub last_receipt: Option<Wall>,
     /// The district has acknowledged nothing for 10 minutes.
     pub is_district_silent: bool,
@@ -87,8 +87,8 @@ pub async fn run(
     };
     let mut reconnect = Reconnect::default();
     loop {
-        let Some((connected, text)) = uplink.run_once().await else { return Ok(()) };
-        uplink.tell_broken(&text);
+        let Some((connected, trouble)) = uplink.run_once().await else { return Ok(()) };
+        uplink.tell_broken(trouble);
         let wait = reconnect.wait(connected);
         debug!(wait_ms = millis(wait), "waiting before the next connection");
         let until = Instant::now() + wait;
@@ -109,7 +109,7 @@ async fn cancelled(cancel: &mut watch::Receiver<bool>) {
 
 /// Why the loop over one connection ended.
 enum End {
-    Broken(String),
+    Broken(LinkTrouble),
     Cancelled,
 }
 
@@ -145,10 +145,10 @@ struct Uplink {
 
 impl Uplink {
     /// One connection from its beginning to its end. `None`: cancelled; else how long it lasted and why it ended.
-    async fn run_once(&mut self) -> Option<(Duration, String)> {
+    async fn run_once(&mut self) -> Option<(Duration, LinkTrouble)> {
         let (mut link, session) = match self.open().await {
             Ok(opened) => opened,
-            Err(text) => return Some((Duration::ZERO, text)),
+            Err(trouble) => return Some((Duration::ZERO, trouble)),
         };
         let session_present = loop {
             tokio::select! {
@@ -172,7 +172,7 @@ impl Uplink {
             clip.transfer.handle_disconnected(now);
         }
         match end {
-            End::Broken(text) => Some((since.elapsed(), text)),
+            End::Broken(trouble) => Some((since.elapsed(), trouble)),
             End::Cancelled => {
                 self.say_farewell(connection).await;
                 None
@@ -181,18 +181,20 @@ impl Uplink {
     }
 
     /// A new client with a new session number, which its will carries.
-    async fn open(&self) -> Result<(Link, Session), String> {
-        let session = blocking(&self.outbox, |outbox| outbox.next_session()).await.map_err(|e| e.to_string())?;
-        let payload = self.state(&session, Some("connection lost".to_owned())).await.map_err(|e| e.to_string())?;
+    async fn open(&self) -> Result<(Link, Session), LinkTrouble> {
+        let not_ready = |error: OutboxError| LinkReason::Other.because(error.to_string());
+        let session = blocking(&self.outbox, |outbox| outbox.next_session()).await.map_err(not_ready)?;
+        let payload = self.state(&session, Some("connection lost".to_owned())).await.map_err(not_ready)?;
         let will = Will { topic: up(&self.device, "state"), payload, delay_s: WILL_DELAY_S, retain: true };
-        let link = Link::open(&self.link_options, Some(will)).map_err(|error| chain(&error))?;
+        let link =
+            Link::open(&self.link_options, Some(will)).map_err(|error| LinkReason::Setup.because(chain(&error)))?;
         Ok((link, session))
     }
 
     /// Birth, then the outbox, until the connection ends.
     async fn converse(&mut self, connection: &mut Connection, session_present: bool) -> End {
         if let Err(text) = self.greet(connection).await {
-            return End::Broken(text);
+            return End::Broken(LinkReason::Other.because(text));
         }
         info!(session = connection.session.n, session_present, "connected to the district's broker");
         let now = self.clock.stamp();
@@ -333,14 +335,14 @@ impl Uplink {
             LinkEvent::Confirmed { token, refused } => {
                 let Some(under_way) = connection.under_way.remove(&token) else {
                     if let Some(reason) = refused {
-                        self.tell_refused(&format!("the broker refused a message ({reason}): check its ACL"));
+                        self.tell_refused(format!("the broker refused a message ({reason}): check its ACL"));
                     }
                     return;
                 };
                 self.take_confirmation(&under_way, refused.as_deref());
             }
             LinkEvent::SubscriptionRefused { filter, reason } => {
-                self.tell_refused(&format!("the broker refused to deliver {filter} ({reason}): check its ACL"));
+                self.tell_refused(format!("the broker refused to deliver {filter} ({reason}): check its ACL"));
             }
             LinkEvent::Connected { .. } | LinkEvent::Disconnected { .. } => {}
         }
@@ -349,7 +351,7 @@ impl Uplink {
     fn take_confirmation(&mut self, under_way: &UnderWay, refused: Option<&str>) {
         let now = self.clock.mono();
         if let Some(reason) = refused {
-            self.tell_refused(&format!("the broker refused a message ({reason}): check its ACL and its limits"));
+            self.tell_refused(format!("the broker refused a message ({reason}): check its ACL and its limits"));
         }
         match under_way {
             UnderWay::Message(id) if refused.is_none() => self.scheduler.handle_transmitted(id, now),
@@ -408,25 +410,28 @@ impl Uplink {
         }
     }
 
-    fn tell_refused(&self, text: &str) {
-        let is_new = self.status.borrow().last_error.as_deref() != Some(text);
-        if is_new {
-            warn!(error = text, "refused by the broker");
-            self.status.send_modify(|status| status.last_error = Some(text.to_owned()));
+    fn tell_refused(&self, text: String) {
+        let trouble = LinkReason::TopicForbidden.because(text);
+        if self.is_news(&trouble) {
+            warn!(error = %trouble, "refused by the broker");
+            self.status.send_modify(|status| status.last_error = Some(trouble));
         }
     }
 
-    fn tell_broken(&self, text: &str) {
-        let is_new = self.status.borrow().last_error.as_deref() != Some(text);
-        if is_new {
-            warn!(error = text, "link lost");
+    fn tell_broken(&self, trouble: LinkTrouble) {
+        if self.is_news(&trouble) {
+            warn!(error = %trouble, "link lost");
         } else {
-            debug!(error = text, "link lost again");
+            debug!(error = %trouble, "link lost again");
         }
         self.status.send_modify(|status| {
             status.connected_since = None;
-            status.last_error = Some(text.to_owned());
+            status.last_error = Some(trouble);
         });
+    }
+
+    fn is_news(&self, trouble: &LinkTrouble) -> bool {
+        self.status.borrow().last_error.as_ref() != Some(trouble)
     }
 }
 

@@ -108,7 +108,7 @@ fn free_port() -> u16 {
 async fn last_words(options: &LinkOptions) -> String {
     let mut link = Link::open(options, None).unwrap();
     match tokio::time::timeout(LIMIT, link.next()).await.expect("an outcome") {
-        LinkEvent::Disconnected { error } => error,
+        LinkEvent::Disconnected { error } => error.text,
         other => panic!("{other:?}"),
     }
 }
@@ -191,7 +191,9 @@ async fn a_second_box_with_the_same_identity_is_named() {
     assert!(matches!(first.next().await, LinkEvent::Connected { .. }));
     let _second = Link::open(&options, None).unwrap();
     match first.next().await {
-        LinkEvent::Disconnected { error } => assert!(error.contains("second box") && error.contains(DEVICE), "{error}"),
+        LinkEvent::Disconnected { error } => {
+            assert!(error.text.contains("second box") && error.text.contains(DEVICE), "{error}");
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -30,8 +30,8 @@ pub const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 pub enum CameraError {
     #[error("camera address {url:?} can't be used: {reason}; expected rtsp://host/path or file:///path.mp4")]
     Url { url: String, reason: String },
-    #[error("camera refused {user}: check username and password_file")]
-    Credentials { user: String },
+    #[error("camera refused {}: check username and password_file", who(user.as_deref()))]
+    Credentials { user: Option<String> },
     #[error("can't reach camera at {address}: {reason}; check its power, cable and address")]
     Unreachable { address: String, reason: String },
     #[error("camera did not answer within {seconds} s while {doing}; check its load and the network")]
@@ -59,6 +59,10 @@ pub enum CameraError {
     CutOff { path: PathBuf },
     #[error("{} is cut off and ends early at {at_ms} ms of {duration_ms} ms: copy the file again", path.display())]
     EndsEarly { path: PathBuf, at_ms: u64, duration_ms: u64 },
+}
+
+fn who(user: Option<&str>) -> String {
+    user.map_or_else(|| "access without a user".to_owned(), |user| format!("user {user:?}"))
 }
 
 /// What a camera's task reports, in order.

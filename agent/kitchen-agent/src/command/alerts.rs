@@ -4,9 +4,10 @@ use anyhow::Result;
 use kitchen_store::Store;
 use serde_json::json;
 
-use super::{print_json, print_line};
-use crate::cli::{Cli, Exit, Language};
+use super::{padded, print_json, print_line, rule_name};
+use crate::cli::{Cli, Exit};
 use crate::config_file;
+use crate::text::text;
 
 pub fn list(cli: &Cli, limit: usize) -> Result<Exit> {
     let config = config_file::load(cli)?;
@@ -18,18 +19,18 @@ pub fn list(cli: &Cli, limit: usize) -> Result<Exit> {
     }
     let zone = config.time_zone();
     for alert in &alerts {
-        let defaults = alert.rule.defaults();
-        let name = if cli.language() == Language::Zh { defaults.chinese } else { defaults.english };
         let state = match (alert.closed_at, alert.records.iter().all(|record| record.receipted_at.is_some())) {
-            (None, _) => "open",
-            (Some(_), true) => "at the district",
-            (Some(_), false) => "waits to be sent",
+            (None, _) => text!("alerts-open"),
+            (Some(_), true) => text!("alerts-received"),
+            (Some(_), false) => text!("alerts-waiting"),
         };
         let opened = alert.opened_at.local_text(&zone);
-        print_line(&format!("{opened}  {:<12} {:<16} {name}  {state}", alert.camera, alert.alert_id.to_string()));
+        let (camera, id) = (padded(&alert.camera, 13), padded(&alert.alert_id.to_string(), 17));
+        let name = padded(&rule_name(alert.rule.as_str()), 30);
+        print_line(&format!("{opened}  {camera}{id}{name}{state}"));
     }
     if alerts.is_empty() {
-        print_line("no alerts");
+        print_line(&text!("alerts-none"));
     }
     Ok(Exit::Done)
 }

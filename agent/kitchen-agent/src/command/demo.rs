@@ -6,17 +6,19 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use kitchen_core::config::Config;
-use kitchen_core::rules::RuleId;
 use kitchen_district::{District, DistrictEvent, DistrictOptions};
 use kitchen_uplink::LinkOptions;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{print_json, print_line};
-use crate::cli::{Cli, DemoArguments, Exit, Language};
-use crate::{config_file, pipeline};
+use super::{padded, print_json, print_line, record_name, rule_name};
+use crate::cli::{Cli, DemoArguments, Exit};
+use crate::fault::Fault;
+use crate::notice::{Notice, notice};
+use crate::text::{self, text};
+use crate::{config_file, explain, pipeline};
 
 /// People in a street; see `demo/README.md` for where it comes from.
 const VIDEO: &[u8] = include_bytes!("../../demo/people.mp4");
@@ -26,9 +28,9 @@ pub fn run(cli: &Cli, arguments: &DemoArguments) -> Result<Exit> {
     kitchen_uplink::install_crypto();
     let default = || std::env::temp_dir().join(format!("kitchen-agent-demo-{}", std::process::id()));
     let folder = std::path::absolute(arguments.dir.clone().unwrap_or_else(default))?;
-    std::fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
+    std::fs::create_dir_all(&folder).with_context(|| notice!("folder-unmakeable", None, path = folder.display()))?;
     let video = folder.join("people.mp4");
-    std::fs::write(&video, VIDEO).with_context(|| format!("can't write {}", video.display()))?;
+    std::fs::write(&video, VIDEO).with_context(|| notice!("file-unwritable", None, path = video.display()))?;
     let broker = start_broker()?;
     let config = demo_config(&folder, &video, broker)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -42,8 +44,8 @@ async fn play(cli: &Cli, arguments: &DemoArguments, folder: &Path, broker: Socke
     let (stopper, stop) = watch::channel(false);
     let mut agent = tokio::spawn(Box::pin(pipeline::run(config, stop)));
     if !cli.json {
-        print_line(&format!("broker on {broker}, box {DEVICE}, everything is kept in {}", folder.display()));
-        print_line("a video of people in a street plays as the camera; every person in it is an intruder here");
+        print_line(&text!("demo-broker", broker = broker, device = DEVICE, folder = folder.display()));
+        print_line(&text!("demo-video"));
     }
     let end = async {
         match arguments.seconds {
@@ -57,20 +59,20 @@ async fn play(cli: &Cli, arguments: &DemoArguments, folder: &Path, broker: Socke
         tokio::select! {
             () = &mut end => break,
             ended = &mut agent => {
-                return ended.context("the agent panicked")?.and(Err(anyhow!("the agent ended by itself")));
+                return ended.with_context(agent_ended)?.and(Err(agent_ended().into()));
             }
             event = district.next() => {
-                let event = event.context("the district ended")?;
+                let event = event.context(notice!("demo-part-ended", Fault::AgentRestarts))?;
                 acknowledged |= matches!(event, DistrictEvent::Alert { .. });
                 tell(cli, &event)?;
             }
         }
     }
     let _ = stopper.send(true);
-    agent.await.context("the agent panicked")??;
+    agent.await.with_context(agent_ended)??;
     district.stop().await;
     if !acknowledged {
-        eprintln!("kitchen-agent: no alert was acknowledged");
+        explain::print(&notice!("demo-none", None).into());
     }
     Ok(if acknowledged { Exit::Done } else { Exit::ProblemFound })
 }
@@ -81,32 +83,54 @@ fn tell(cli: &Cli, event: &DistrictEvent) -> Result<()> {
         return print_json(&serde_json::from_str::<Value>(&event.json())?);
     }
     match event {
-        DistrictEvent::Alert { kind, id, record, .. } => print_line(&alert_line(cli, kind, id, record)),
+        DistrictEvent::Alert { kind, id, record, .. } => print_line(&alert_line(kind, id, record)),
         DistrictEvent::Snapshot { alert_id, path, .. } => {
-            print_line(&format!("  picture of {alert_id}  {}", path.display()));
+            print_line(&format!("  {}", text!("demo-picture", id = alert_id, path = path.display())));
         }
         DistrictEvent::Clip { alert_id, path, .. } => {
             let alert_id = alert_id.as_deref().unwrap_or("?");
-            print_line(&format!("  clip of {alert_id}     {}", path.display()));
+            print_line(&format!("  {}", text!("demo-clip", id = alert_id, path = path.display())));
         }
         DistrictEvent::Heartbeat { .. } => {}
-        other => print_line(&other.line()),
+        DistrictEvent::State { device, online, received_at, .. } => print_line(&if *online {
+            text!("demo-box-online", time = received_at, device = device)
+        } else {
+            text!("demo-box-offline", time = received_at, device = device)
+        }),
+        DistrictEvent::Record { device, received_at, .. }
+        | DistrictEvent::Command { device, received_at, .. }
+        | DistrictEvent::ClipRejected { device, received_at, .. }
+        | DistrictEvent::Reported { device, received_at, .. }
+        | DistrictEvent::Conflict { device, received_at, .. } => {
+            print_line(&text!("demo-other", time = received_at, device = device));
+        }
     }
     Ok(())
 }
 
-fn alert_line(cli: &Cli, kind: &str, id: &str, record: &Value) -> String {
+fn agent_ended() -> Notice {
+    notice!("demo-agent-ended", Fault::AgentRestarts)
+}
+
+fn alert_line(kind: &str, id: &str, record: &Value) -> String {
     let body = &record["body"];
-    let rule = body["rule"].as_str().and_then(|rule| rule.parse::<RuleId>().ok());
-    let name = rule.map_or("?", |rule| match cli.language() {
-        Language::Zh => rule.defaults().chinese,
-        Language::En => rule.defaults().english,
-    });
-    let time = record["time"].as_str().unwrap_or_default();
-    let since = body["duration_ms"].as_u64().unwrap_or_default() as f64 / 1000.0;
-    let score = body["score"].as_f64().map_or_else(String::new, |score| format!(", score {score:.2}"));
-    let of = body["alert_id"].as_str().unwrap_or(id);
-    format!("{time}  {kind:<13} {name}, alert {of}, for {since:.1} s{score}, clip {}", body["clip_status"])
+    let score = body["score"].as_f64().map(|score| text!("replay-score", score = format!("{score:.2}")));
+    text!(
+        "demo-alert",
+        time = record["time"].as_str().unwrap_or_default(),
+        record = padded(&record_name(kind), 8),
+        rule = rule_name(body["rule"].as_str().unwrap_or("?")),
+        id = body["alert_id"].as_str().unwrap_or(id),
+        duration = format!("{:.1}", body["duration_ms"].as_u64().unwrap_or_default() as f64 / 1000.0),
+        score = score.unwrap_or_default(),
+        clip = clip_status(body["clip_status"].as_str().unwrap_or_default()),
+    )
+}
+
+/// `waiting: REASON` and the like in the chosen language, without the reason.
+fn clip_status(status: &str) -> String {
+    let kind = status.split(':').next().unwrap_or_default().replace('_', "-");
+    text::get_or(&format!("clip-{kind}"), status)
 }
 
 fn demo_config(folder: &Path, video: &Path, broker: SocketAddr) -> Result<Config> {

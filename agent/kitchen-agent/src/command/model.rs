@@ -1,15 +1,20 @@
 //! `model list`, `verify` and `bench`: the pack on this box.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use image::ImageError;
 use kitchen_core::config::{Config, EngineChoice};
-use kitchen_vision::detect::{Detector, Manifest};
+use kitchen_vision::detect::{Detector, GoldenReport, Manifest};
 use serde_json::{Value, json};
 
 use super::{print_json, print_line};
 use crate::cli::{Cli, Exit, Problem};
-use crate::config_file;
+use crate::fault::Fault;
+use crate::notice::notice;
+use crate::text::text;
+use crate::{config_file, explain};
 
 const ENGINES: [EngineChoice; 2] = [EngineChoice::Tract, EngineChoice::Rten];
 
@@ -23,7 +28,8 @@ pub fn list(cli: &Cli) -> Result<Exit> {
         if !cli.json {
             let (input, licence) = (manifest.input, &manifest.licence);
             let size = format!("{}×{}", input.width, input.height);
-            print_line(&format!("{name} {}  {size}  {}  {licence}", manifest.version, labels.join(" ")));
+            let (version, labels) = (&manifest.version, labels.join(" "));
+            print_line(&format!("{name} {version}  {size}  {labels}  {licence}"));
         }
         models.push(json!({
             "name": name, "version": manifest.version, "labels": labels, "sha256": manifest.sha256,
@@ -43,15 +49,10 @@ pub fn verify(cli: &Cli) -> Result<Exit> {
     for name in names(&config)? {
         let mut engines = Vec::new();
         for engine in ENGINES {
-            let result = verify_engine(&config, &name, engine);
+            let (result, said) = verify_engine(&config, &name, engine);
             all_ok &= result["ok"] == true;
             if !cli.json {
-                let text = match result["error"].as_str() {
-                    Some(error) => format!("✗ {error}"),
-                    None if result["ok"] == true => format!("✓ differs by at most {}", result["max_difference"]),
-                    None => format!("✗ differs by {}, allowed {}", result["max_difference"], result["tolerance"]),
-                };
-                print_line(&format!("{name} {:<6} {text}", result["engine"].as_str().unwrap_or_default()));
+                print_line(&format!("{name} {:<6} {said}", result["engine"].as_str().unwrap_or_default()));
             }
             engines.push(result);
         }
@@ -63,15 +64,25 @@ pub fn verify(cli: &Cli) -> Result<Exit> {
     Ok(if all_ok { Exit::Done } else { Exit::ProblemFound })
 }
 
-fn verify_engine(config: &Config, name: &str, engine: EngineChoice) -> Value {
+/// As JSON, and in the chosen language.
+fn verify_engine(config: &Config, name: &str, engine: EngineChoice) -> (Value, String) {
     let verified = Detector::load(&config_file::models_dir(config), name, engine, config.detector.threads)
         .and_then(|mut detector| detector.verify_golden());
     match verified {
-        Ok(report) => json!({
-            "engine": engine, "ok": report.ok,
-            "max_difference": report.max_difference, "tolerance": report.tolerance,
-        }),
-        Err(error) => json!({ "engine": engine, "ok": false, "error": error.to_string() }),
+        Ok(GoldenReport { max_difference, tolerance, ok }) => {
+            let said = if ok {
+                text!("model-differs-little", difference = max_difference)
+            } else {
+                text!("model-differs", difference = max_difference, tolerance = tolerance)
+            };
+            (json!({ "engine": engine, "ok": ok, "max_difference": max_difference, "tolerance": tolerance }), said)
+        }
+        Err(error) => {
+            let notice = explain::model(&error);
+            let code = notice.code;
+            let said = format!("✗ {}{notice}", code.map_or_else(String::new, |code| format!("[{code}] ")));
+            (json!({ "engine": engine, "ok": false, "error": error.to_string(), "code": code }), said)
+        }
     }
 }
 
@@ -82,7 +93,7 @@ pub fn bench(cli: &Cli, runs: u32) -> Result<Exit> {
     for name in names(&config)? {
         let manifest = Manifest::read(&models_dir.join(&name))?;
         let golden = models_dir.join(&name).join(&manifest.golden.input);
-        let image = image::open(&golden).with_context(|| format!("can't read {}", golden.display()))?.to_rgb8();
+        let image = image::open(&golden).map_err(|error| unreadable(&golden, error))?.to_rgb8();
         let mut detectors = Vec::new();
         for engine in ENGINES {
             let mut detector = Detector::load(&models_dir, &name, engine, config.detector.threads)?;
@@ -102,8 +113,10 @@ pub fn bench(cli: &Cli, runs: u32) -> Result<Exit> {
             let (least, median) = (times[0], times[times.len() / 2]);
             let engine = detector.engine_name();
             if !cli.json {
-                let golden = if ok { "golden outputs ✓" } else { "golden outputs ✗" };
-                print_line(&format!("{name} {engine:<6} median {median:.1} ms, least {least:.1} ms, {golden}"));
+                let golden = if ok { text!("model-golden-right") } else { text!("model-golden-wrong") };
+                let (median, least) = (format!("{median:.1}"), format!("{least:.1}"));
+                let times = text!("model-timed", median = median, least = least);
+                print_line(&format!("{name} {engine:<6} {times}  {golden}"));
             }
             results.push(json!({
                 "model": name, "engine": engine, "threads": config.detector.threads, "runs": times.len(),
@@ -117,10 +130,15 @@ pub fn bench(cli: &Cli, runs: u32) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+fn unreadable(golden: &Path, error: ImageError) -> anyhow::Error {
+    let notice = notice!("picture-unreadable", Fault::ModelTampered, path = golden.display());
+    anyhow::Error::new(error).context(notice)
+}
+
 /// Names of the models in the pack: folders with a manifest.
 fn names(config: &Config) -> Result<Vec<String>> {
     let models_dir = config_file::models_dir(config);
-    let what = || format!("can't read the models' folder {}: install the model pack", models_dir.display());
+    let what = || notice!("models-unreadable", Fault::ModelMissing, path = models_dir.display());
     let entries = std::fs::read_dir(&models_dir).with_context(what).context(Problem)?;
     let mut names: Vec<String> = entries
         .filter_map(Result::ok)
@@ -129,7 +147,8 @@ fn names(config: &Config) -> Result<Vec<String>> {
         .collect();
     names.sort();
     if names.is_empty() {
-        return Err(anyhow::anyhow!("no model in {}: install the model pack", models_dir.display()).context(Problem));
+        let notice = notice!("models-none", Fault::ModelMissing, path = models_dir.display());
+        return Err(anyhow::Error::new(notice).context(Problem));
     }
     Ok(names)
 }

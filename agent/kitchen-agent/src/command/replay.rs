@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use kitchen_core::alert::{AlertBody, AlertBox, AlertRecord, ClipRef, SnapshotRef};
+use kitchen_core::alert::{AlertBody, AlertBox, AlertRecord, ClipRef, CloseReason, SnapshotRef};
 use kitchen_core::caps::DailyCaps;
 use kitchen_core::config::{CameraConfig, Config, Transport};
 use kitchen_core::sample::Sampler;
@@ -22,12 +22,14 @@ use kitchen_vision::picture;
 use kitchen_vision::stage_timer::StageTimes;
 use serde_json::{Value, json};
 
-use super::{print_json, print_line};
+use super::{padded, print_json, print_line, record_name, rule_name, width};
 use crate::alert_desk::{AlertDesk, DeskCamera, Ledger};
 use crate::analysis::{Analysis, Looked};
-use crate::cli::{Cli, Exit, Language, ReplayArguments};
+use crate::cli::{Cli, Exit, ReplayArguments};
 use crate::config_file;
+use crate::notice::notice;
 use crate::pipeline::{MODEL, model_ref, running_rules};
+use crate::text::text;
 
 /// Noon in China: an hour at which nothing is special.
 const START: &str = "2026-01-01T04:00:00.000Z";
@@ -35,7 +37,7 @@ const START: &str = "2026-01-01T04:00:00.000Z";
 pub fn run(cli: &Cli, arguments: &ReplayArguments) -> Result<Exit> {
     let config = config_file::load_or_default(cli)?;
     if let Some(folder) = &arguments.out {
-        std::fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| notice!("folder-unmakeable", None, path = folder.display()))?;
     }
     for path in &arguments.files {
         Replay::open(cli, &config, arguments, path)?.run()?;
@@ -66,7 +68,7 @@ impl<'a> Replay<'a> {
         let detector = Detector::load(&models_dir, MODEL, config.detector.engine, config.detector.threads)?;
         let rules = running_rules(config, &detector).settings;
         let zone = config.time_zone();
-        let start = arguments.start.map_or_else(|| START.parse().context("the built-in start is a time"), Ok)?;
+        let start = arguments.start.unwrap_or_else(|| START.parse().expect("the built-in start is a time"));
         let desk_camera = DeskCamera {
             id: camera.id.clone(),
             rules: rules.clone(),
@@ -117,7 +119,7 @@ impl<'a> Replay<'a> {
             let wanted = |pts, _| sampler.take(video_time(pts));
             match self.decoding.measure(|| self.decoder.decode(&unit, wanted)) {
                 Ok(decoded) => frames.extend(decoded),
-                Err(error) => eprintln!("kitchen-agent: {error}"),
+                Err(_) => eprintln!("kitchen-agent: {}", text!("decode-damaged")),
             }
             while let Some(frame) = frames.pop_front() {
                 self.look(frame, began)?;
@@ -217,12 +219,20 @@ impl<'a> Replay<'a> {
                 "engine": self.analysis.detector().engine_name(), "stages": stages,
             }));
         }
-        eprintln!("{:<12}{:>8}{:>14}{:>22}", "stage", "runs", "CPU ms a run", "% of a core, live");
+        let heads = [
+            (text!("profile-stage"), 0),
+            (text!("profile-runs"), 20),
+            (text!("profile-cpu"), 14),
+            (text!("profile-share"), 22),
+        ];
+        let head: String = heads.iter().map(|(head, columns)| right(head, *columns)).collect();
+        eprintln!("{head}");
         for (name, times) in &stages {
             let share = times.cpu.as_secs_f64() / video_s * 100.0;
             eprintln!("{name:<12}{:>8}{:>14.3}{share:>22.2}", times.runs, mean(times));
         }
-        eprintln!("{video_s:.1} s of video in {:.1} s", elapsed.as_secs_f64());
+        let (video, elapsed) = (format!("{video_s:.1}"), format!("{:.1}", elapsed.as_secs_f64()));
+        eprintln!("{}", text!("replay-whole", video = video, elapsed = elapsed));
         Ok(())
     }
 }
@@ -248,7 +258,20 @@ fn video_time(pts_90k: i64) -> Mono {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    std::fs::write(path, bytes).with_context(|| format!("can't write {}", path.display()))
+    std::fs::write(path, bytes).with_context(|| notice!("file-unwritable", None, path = path.display()))
+}
+
+fn close_reason(reason: CloseReason) -> String {
+    match reason {
+        CloseReason::Cleared => text!("reason-cleared"),
+        CloseReason::Lost => text!("reason-lost"),
+        CloseReason::Restart => text!("reason-restart"),
+    }
+}
+
+/// The text with spaces before it.
+fn right(text: &str, columns: usize) -> String {
+    format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
 /// Records printed instead of stored; their ids count from 1.
@@ -275,21 +298,21 @@ impl Printed<'_> {
             line["video_ms"] = json!(video_ms);
             return print_json(&line);
         }
-        let defaults = body.rule.defaults();
-        let name = if self.cli.language() == Language::Zh { defaults.chinese } else { defaults.english };
         let began = body.opened_at.as_unix_millis() - self.start.as_unix_millis();
-        let score = body.score.map_or_else(String::new, |score| format!(", score {score:.2}"));
-        let zone = body.zone.as_ref().map_or_else(String::new, |zone| format!(", zone {zone}"));
-        let reason = body.reason.map_or_else(String::new, |reason| format!(", {reason:?}").to_lowercase());
-        let detail = body.detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
-        let seconds = |ms: f64| ms / 1000.0;
-        print_line(&format!(
-            "{:>9.3} s  {:<14} {name} ({}){zone}, since {:.1} s, for {:.1} s{score}{reason}{detail}",
-            seconds(video_ms as f64),
-            record.as_str(),
-            body.rule,
-            seconds(began as f64),
-            seconds(body.duration_ms as f64),
+        let or_nothing = |text: Option<String>| text.unwrap_or_default();
+        let seconds = |ms: f64| format!("{:.1}", ms / 1000.0);
+        print_line(&text!(
+            "replay-line",
+            at = format!("{:>9.3}", video_ms as f64 / 1000.0),
+            record = padded(&record_name(record.as_str()), 8),
+            rule = rule_name(body.rule.as_str()),
+            id = body.rule,
+            zone = or_nothing(body.zone.as_ref().map(|zone| text!("replay-zone", zone = zone))),
+            since = seconds(began as f64),
+            duration = seconds(body.duration_ms as f64),
+            score = or_nothing(body.score.map(|score| text!("replay-score", score = format!("{score:.2}")))),
+            reason = or_nothing(body.reason.map(|reason| text!("replay-reason", reason = close_reason(reason)))),
+            detail = or_nothing(body.detail.as_ref().map(|detail| text!("replay-detail", detail = detail))),
         ));
         Ok(())
     }

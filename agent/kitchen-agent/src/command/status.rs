@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use kitchen_core::time::TimeZone;
+use kitchen_core::time::{TimeQuality, TimeZone};
 use kitchen_core::wire::RuleState;
 
-use super::{print_json, print_line};
+use super::{duration, padded, print_json, print_line, rule_name};
 use crate::cli::{Cli, Exit};
-use crate::status::StatusReport;
-use crate::text::text;
+use crate::notice::Notice;
+use crate::status::{CameraReport, StatusReport};
+use crate::text::{self, text};
 use crate::{config_file, control};
 
 const REFRESH: Duration = Duration::from_secs(1);
+/// Columns of a terminal before a row's text.
+const TITLE: usize = 14;
 
 pub fn run(cli: &Cli, watch: bool) -> Result<Exit> {
     let config = config_file::load(cli)?;
@@ -37,49 +40,48 @@ pub fn run(cli: &Cli, watch: bool) -> Result<Exit> {
 }
 
 fn screen(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
+    let up = duration(report.uptime_s);
+    let time = format!("{} ({})", report.time.local_text(zone), time_quality(report.time_quality));
     let mut lines = vec![
-        format!("{}  agent {}  {}", report.device, report.agent, text!("status-up", time = duration(report.uptime_s))),
-        row("time", &format!("{} ({:?})", report.time.local_text(zone), report.time_quality).to_lowercase()),
+        text!("status-head", device = report.device, version = report.agent, time = up),
+        row(&text!("status-row-time"), &time),
     ];
-    for camera in &report.cameras {
-        let health = &camera.health;
-        let detail = camera.detail.as_deref().unwrap_or_default();
-        lines.push(row("camera", &format!("{} {}  {detail}", health.id, health.state)));
-        lines.push(row("", &camera.address));
-        let look = camera.look_ms.map_or_else(String::new, |ms| format!(", last look {ms:.0} ms"));
-        let counts =
-            format!("{} frames, {} looked at, {} dropped{look}", health.frames, health.analysed, health.dropped);
-        lines.push(row("", &counts));
-        if camera.lost_packets + camera.damaged > 0 {
-            let faults = format!("{} packets lost, {} pictures damaged", camera.lost_packets, camera.damaged);
-            lines.push(row("", &faults));
-        }
+    for seen in &report.cameras {
+        lines.extend(camera(seen));
     }
     if let Some(detector) = &report.detector {
-        lines.push(row("detector", &format!("{} {} on {}", detector.model, detector.version, detector.engine)));
+        let text =
+            text!("status-detector", model = detector.model, version = detector.version, engine = detector.engine);
+        lines.push(row(&text!("status-row-detector"), &text));
     }
-    for (title, state) in
-        [("rules on", RuleState::On), ("off", RuleState::Off), ("unavailable", RuleState::Unavailable)]
-    {
-        let names: Vec<&str> =
-            report.rules.iter().filter(|(_, other)| **other == state).map(|(rule, _)| rule.as_str()).collect();
-        lines.push(row(title, &names.join(" ")));
+    for (title, state) in [
+        (text!("status-row-rules-on"), RuleState::On),
+        (text!("status-row-rules-off"), RuleState::Off),
+        (text!("status-row-rules-unavailable"), RuleState::Unavailable),
+    ] {
+        let rules = report.rules.iter().filter(|(_, other)| **other == state);
+        let names: Vec<String> = rules.map(|(rule, _)| rule_name(rule)).collect();
+        lines.extend(wrapped(&title, &names));
     }
     if let Some(alerts) = report.alerts_today {
-        lines.push(row("alerts today", &alerts.to_string()));
+        lines.push(row(&text!("status-row-alerts"), &alerts.to_string()));
     }
     if let Some(outbox) = &report.outbox {
-        let oldest = if outbox.count > 0 { format!(", oldest {}", duration(outbox.oldest_s)) } else { String::new() };
-        lines.push(row("outbox", &format!("{} messages, {} KB{oldest}", outbox.count, outbox.bytes / 1000)));
+        let mut text = text!("status-outbox", count = outbox.count, kilobytes = outbox.bytes / 1000);
+        if outbox.count > 0 {
+            text += &text!("status-outbox-oldest", age = duration(outbox.oldest_s));
+        }
+        lines.push(row(&text!("status-row-outbox"), &text));
     }
     lines.extend(link(report, zone));
     if let Some(disk) = &report.disk {
-        let gigabytes = |bytes: u64| bytes as f64 / 1e9;
-        let text = format!("{:.1} of {:.1} GB free", gigabytes(disk.free_bytes), gigabytes(disk.total_bytes));
-        lines.push(row("disk", &text));
+        let gigabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e9);
+        let text = text!("status-disk", free = gigabytes(disk.free_bytes), total = gigabytes(disk.total_bytes));
+        lines.push(row(&text!("status-row-disk"), &text));
     }
     if let Some(temperature) = report.temperature_c {
-        lines.push(row("temperature", &format!("{temperature:.0} °C")));
+        let text = text!("status-temperature", degrees = format!("{temperature:.0}"));
+        lines.push(row(&text!("status-row-temperature"), &text));
     }
     if let Some(why) = &report.slowed_by {
         lines.push(row("slowed by", why));
@@ -90,34 +92,92 @@ fn screen(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
     lines
 }
 
+fn camera(camera: &CameraReport) -> Vec<String> {
+    let health = &camera.health;
+    let state = text::get_or(&format!("status-camera-{}", health.state), &health.state);
+    let told = told(camera.notice.as_ref(), camera.detail.as_deref());
+    let mut lines =
+        vec![row(&text!("status-row-camera"), &format!("{} {state}  {told}", health.id)), row("", &camera.address)];
+    let mut counts =
+        text!("status-camera-counts", frames = health.frames, analysed = health.analysed, dropped = health.dropped);
+    if let Some(ms) = camera.look_ms {
+        counts += &text!("status-camera-look", ms = format!("{ms:.0}"));
+    }
+    lines.push(row("", &counts));
+    if camera.lost_packets + camera.damaged > 0 {
+        lines.push(row("", &text!("status-camera-lost", lost = camera.lost_packets, damaged = camera.damaged)));
+    }
+    lines.extend(next_step(camera.notice.as_ref()));
+    lines
+}
+
 fn link(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
     let link = &report.link;
     let state = match (link.broker.is_empty(), link.connected_since) {
-        (true, _) => "no broker is configured".to_owned(),
-        (false, Some(since)) => format!("{} connected since {}", link.broker, since.local_text(zone)),
-        (false, None) => format!("{} not connected", link.broker),
+        (true, _) => text!("status-link-none"),
+        (false, Some(since)) => text!("status-link-up", broker = link.broker, since = since.local_text(zone)),
+        (false, None) => text!("status-link-down", broker = link.broker),
     };
-    let mut lines = vec![row("link", &state)];
+    let mut lines = vec![row(&text!("status-row-link"), &state)];
     if let Some(receipt) = link.last_receipt {
-        lines.push(row("", &format!("last receipt {}", receipt.local_text(zone))));
+        lines.push(row("", &text!("status-link-receipt", time = receipt.local_text(zone))));
     }
     if link.district_silent {
-        lines.push(row("", "the district acknowledges nothing"));
+        lines.push(row("", &text!("status-link-silent")));
     }
-    if let Some(error) = link.last_error.as_ref().filter(|_| link.connected_since.is_none()) {
-        lines.push(row("", error));
+    if link.last_error.is_some() && link.connected_since.is_none() {
+        lines.push(row("", &told(link.notice.as_ref(), link.last_error.as_deref())));
+        lines.extend(next_step(link.notice.as_ref()));
     }
     lines
 }
 
-fn row(title: &str, text: &str) -> String {
-    format!("{title:<14}{text}")
-}
-
-fn duration(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+/// The notice with its code, or the English detail of an agent whose notices this program does not know.
+fn told(notice: Option<&Notice>, detail: Option<&str>) -> String {
+    let detail = detail.unwrap_or_default().to_owned();
+    let Some(notice) = notice else { return detail };
+    match notice.code {
+        Some(code) if notice.is_known() => format!("[{code}] {notice}"),
+        Some(code) => format!("[{code}] {} ({detail})", code.title()),
+        None if notice.is_known() => notice.to_string(),
+        None => detail,
     }
 }
+
+fn next_step(notice: Option<&Notice>) -> Option<String> {
+    let step = notice.filter(|notice| notice.is_known())?.next_step()?;
+    Some(row("", &text!("next-step", step = step)))
+}
+
+fn time_quality(quality: TimeQuality) -> String {
+    match quality {
+        TimeQuality::Ntp => text!("status-time-ntp"),
+        TimeQuality::Modem => text!("status-time-modem"),
+        TimeQuality::Rtc => text!("status-time-rtc"),
+        TimeQuality::Floor => text!("status-time-floor"),
+        TimeQuality::None => text!("status-time-none"),
+    }
+}
+
+fn row(title: &str, text: &str) -> String {
+    format!("{}{text}", padded(title, TITLE)).trim_end().to_owned()
+}
+
+/// Names over as many rows as a terminal of 80 columns needs.
+fn wrapped(title: &str, names: &[String]) -> Vec<String> {
+    let mut texts = vec![String::new()];
+    for (number, name) in names.iter().enumerate() {
+        let comma = if number + 1 < names.len() { text!("list-comma") } else { String::new() };
+        let current = texts.last_mut().expect("never empty");
+        if super::width(current) + super::width(name) + TITLE > 78 {
+            texts.push(format!("{name}{comma}"));
+        } else {
+            *current += &format!("{name}{comma}");
+        }
+    }
+    texts.iter().enumerate().map(|(number, text)| row(if number == 0 { title } else { "" }, text)).collect()
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

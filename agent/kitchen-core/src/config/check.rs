@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::expected::Expected;
 use super::{CameraConfig, Config, Polygon};
 use crate::schedule::Schedule;
 use crate::time::TimeZone;
@@ -12,7 +13,7 @@ use crate::wire::is_device_id;
 pub struct ConfigProblem {
     pub key: String,
     pub found: String,
-    pub expected: String,
+    pub expected: Expected,
 }
 
 impl fmt::Display for ConfigProblem {
@@ -40,8 +41,8 @@ impl ConfigError {
         Self::Text(safe.trim_end().to_owned())
     }
 
-    pub(super) fn one(key: &str, found: &str, expected: &str) -> Self {
-        Self::Problems(vec![ConfigProblem { key: key.into(), found: format!("{found:?}"), expected: expected.into() }])
+    pub(super) fn one(key: &str, found: &str, expected: Expected) -> Self {
+        Self::Problems(vec![ConfigProblem { key: key.into(), found: format!("{found:?}"), expected }])
     }
 }
 
@@ -50,10 +51,10 @@ struct Problems(Vec<ConfigProblem>);
 
 impl Problems {
     /// Notes a problem unless `holds`.
-    fn require(&mut self, holds: bool, key: impl fmt::Display, found: impl fmt::Debug, expected: impl Into<String>) {
+    fn require(&mut self, holds: bool, key: impl fmt::Display, found: impl fmt::Debug, expected: Expected) {
         if !holds {
             let (key, found) = (key.to_string(), format!("{found:?}"));
-            self.0.push(ConfigProblem { key, found, expected: expected.into() });
+            self.0.push(ConfigProblem { key, found, expected });
         }
     }
 }
@@ -67,23 +68,23 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_rules(config, &mut problems);
     check_uplink(config, &mut problems);
     let clip = config.clip;
-    problems.require(clip.pre_s <= 30, "clip.pre_s", clip.pre_s, "at most 30 s");
-    problems.require((1..=30).contains(&clip.post_s), "clip.post_s", clip.post_s, "1 to 30 s");
-    problems.require(clip.max_bytes >= 50_000, "clip.max_bytes", clip.max_bytes, "at least 50000");
+    problems.require(clip.pre_s <= 30, "clip.pre_s", clip.pre_s, Expected::Seconds(0, 30));
+    problems.require((1..=30).contains(&clip.post_s), "clip.post_s", clip.post_s, Expected::Seconds(1, 30));
+    problems.require(clip.max_bytes >= 50_000, "clip.max_bytes", clip.max_bytes, Expected::AtLeast(50_000));
     let threads = config.detector.threads;
-    problems.require((1..=16).contains(&threads), "detector.threads", threads, "1 to 16");
+    problems.require((1..=16).contains(&threads), "detector.threads", threads, Expected::Between("1", "16"));
     if problems.0.is_empty() { Ok(()) } else { Err(ConfigError::Problems(problems.0)) }
 }
 
 fn check_device(config: &Config, problems: &mut Problems) {
     let device = &config.device;
     let id = &device.id;
-    problems.require(is_device_id(id), "device.id", id, "3 to 48 of a-z, 0-9 and -, as the certificate's CN");
+    problems.require(is_device_id(id), "device.id", id, Expected::DeviceId);
     let zone = &device.time_zone;
-    problems.require(TimeZone::named(zone).is_ok(), "device.time_zone", zone, "an IANA name such as Asia/Shanghai");
+    problems.require(TimeZone::named(zone).is_ok(), "device.time_zone", zone, Expected::TimeZone);
     let language = device.language.as_str();
-    problems.require(matches!(language, "zh" | "en"), "device.language", language, "zh or en");
-    problems.require(device.state_dir.is_absolute(), "device.state_dir", &device.state_dir, "an absolute path");
+    problems.require(matches!(language, "zh" | "en"), "device.language", language, Expected::Language);
+    problems.require(device.state_dir.is_absolute(), "device.state_dir", &device.state_dir, Expected::AbsolutePath);
 }
 
 fn check_camera(camera: &CameraConfig, config: &Config, problems: &mut Problems) {
@@ -91,17 +92,17 @@ fn check_camera(camera: &CameraConfig, config: &Config, problems: &mut Problems)
     let named = |id: &str| {
         !id.is_empty() && id.len() <= 32 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
     };
-    problems.require(named(&camera.id), format!("{key}.id"), &camera.id, "1 to 32 letters, digits, - or _");
+    problems.require(named(&camera.id), format!("{key}.id"), &camera.id, Expected::Name);
     let same = config.cameras.iter().filter(|other| other.id == camera.id).count();
-    problems.require(same == 1, format!("{key}.id"), &camera.id, "an id that no other camera has");
+    problems.require(same == 1, format!("{key}.id"), &camera.id, Expected::OwnName);
     check_url(&format!("{key}.url"), &camera.url, problems);
     if let Some(url) = &camera.main_url {
         check_url(&format!("{key}.main_url"), url, problems);
     }
     let fps = camera.analyse_fps;
-    problems.require((0.1..=30.0).contains(&fps), format!("{key}.analyse_fps"), fps, "0.1 to 30 looks a second");
+    problems.require((0.1..=30.0).contains(&fps), format!("{key}.analyse_fps"), fps, Expected::Between("0.1", "30"));
     for zone in &camera.zones {
-        problems.require(named(&zone.id), format!("{key}.zone.id"), &zone.id, "1 to 32 letters, digits, - or _");
+        problems.require(named(&zone.id), format!("{key}.zone.id"), &zone.id, Expected::Name);
         check_polygon(&format!("{key}.zone.{}.polygon", zone.id), &zone.polygon, problems);
     }
     for (number, mask) in camera.privacy_masks.iter().enumerate() {
@@ -113,28 +114,24 @@ fn check_url(key: &str, url: &str, problems: &mut Problems) {
     let rest = url.strip_prefix("rtsp://").or_else(|| url.strip_prefix("file:///"));
     let authority = rest.and_then(|rest| rest.split('/').next()).unwrap_or("");
     if authority.contains('@') {
-        let expected = "a URL without user and password; write them to username and password_file";
-        problems.0.push(ConfigProblem {
-            key: key.into(),
-            found: "credentials in the URL".into(),
-            expected: expected.into(),
-        });
+        let (found, expected) = ("credentials in the URL".to_owned(), Expected::UrlWithoutCredentials);
+        problems.0.push(ConfigProblem { key: key.into(), found, expected });
     } else {
-        let expected = "rtsp://host/path or file:///path/to/video.mp4";
+        let expected = Expected::CameraUrl;
         problems.require(rest.is_some_and(|rest| !rest.is_empty()), key, url, expected);
     }
 }
 
 fn check_polygon(key: &str, polygon: &Polygon, problems: &mut Problems) {
     let count = polygon.len();
-    problems.require(count >= 3, key, format!("{count} corners"), "at least 3 corners");
+    problems.require(count >= 3, key, count, Expected::Corners);
     let inside = |corner: &&[f32; 2]| !corner.iter().all(|value| (0.0..=1.0).contains(value));
     if let Some(corner) = polygon.iter().find(inside) {
-        problems.require(false, key, corner, "corners as fractions of the picture, 0..1");
+        problems.require(false, key, corner, Expected::Fractions);
     }
-    problems.require(!crosses_itself(polygon), key, "edges that cross", "edges that do not cross each other");
+    problems.require(!crosses_itself(polygon), key, "edges that cross", Expected::NoCrossing);
     let area: f32 = edges(polygon).map(|([x1, y1], [x2, y2])| x1 * y2 - x2 * y1).sum::<f32>().abs() / 2.0;
-    problems.require(count < 3 || area > 1e-5, key, "corners on one line", "an area");
+    problems.require(count < 3 || area > 1e-5, key, "corners on one line", Expected::Area);
 }
 
 fn edges(polygon: &Polygon) -> impl Iterator<Item = ([f32; 2], [f32; 2])> + '_ {
@@ -154,20 +151,20 @@ fn check_rules(config: &Config, problems: &mut Problems) {
     for (rule, chosen) in &config.rules {
         let key = |leaf: &str| format!("rules.{rule}.{leaf}");
         if let Some(score) = chosen.score {
-            problems.require((0.0..=1.0).contains(&score), key("score"), score, "0..1");
+            problems.require((0.0..=1.0).contains(&score), key("score"), score, Expected::Between("0", "1"));
         }
         if let Some(window) = chosen.window_s {
-            problems.require((1..=3600).contains(&window), key("window_s"), window, "1 to 3600 s");
+            problems.require((1..=3600).contains(&window), key("window_s"), window, Expected::Seconds(1, 3600));
         }
         if let Some(cool_down) = chosen.cool_down_s {
-            problems.require(cool_down <= 7 * 86_400, key("cool_down_s"), cool_down, "at most a week");
+            problems.require(cool_down <= 7 * 86_400, key("cool_down_s"), cool_down, Expected::Seconds(0, 7 * 86_400));
         }
         if let Some(Err(why)) = chosen.schedule.as_ref().map(|schedule| schedule.parse::<Schedule>()) {
-            let expected = format!("spans such as \"mon-fri 09:00-14:00,16:30-21:30\" ({why})");
-            problems.require(false, key("schedule"), &chosen.schedule, expected);
+            let found = chosen.schedule.as_deref().unwrap_or_default();
+            problems.require(false, key("schedule"), found, Expected::Schedule(why));
         }
         for zone in chosen.zones.iter().flatten().filter(|zone| !is_zone(zone)) {
-            problems.require(false, key("zones"), zone, "the id of a [[camera.zone]]");
+            problems.require(false, key("zones"), zone, Expected::ZoneId);
         }
     }
 }
@@ -177,18 +174,18 @@ fn check_uplink(config: &Config, problems: &mut Problems) {
     let broker = uplink.broker.as_str();
     let host = broker.strip_prefix("mqtt://").map(|rest| rest.rsplit_once(':').map_or(rest, |(host, _)| host));
     let loopback = host.is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
-    let expected = "mqtts://host:port (mqtt:// on loopback only)";
+    let expected = Expected::Broker;
     let valid = broker.is_empty() || broker.strip_prefix("mqtts://").is_some_and(|host| !host.is_empty()) || loopback;
     problems.require(valid, "uplink.broker", broker, expected);
     let pair = uplink.certificate_file.is_some() == uplink.key_file.is_some();
-    problems.require(
-        pair,
-        "uplink.certificate_file",
-        &uplink.certificate_file,
-        "certificate_file and key_file together",
-    );
+    problems.require(pair, "uplink.certificate_file", &uplink.certificate_file, Expected::BothFiles);
     let keepalive = uplink.keepalive_s;
-    problems.require((10..=3600).contains(&keepalive), "uplink.keepalive_s", keepalive, "10 to 3600 s");
+    problems.require((10..=3600).contains(&keepalive), "uplink.keepalive_s", keepalive, Expected::Seconds(10, 3600));
     let heartbeat = uplink.heartbeat_s;
-    problems.require((10..=86_400).contains(&heartbeat), "uplink.heartbeat_s", heartbeat, "10 to 86400 s");
+    problems.require(
+        (10..=86_400).contains(&heartbeat),
+        "uplink.heartbeat_s",
+        heartbeat,
+        Expected::Seconds(10, 86_400),
+    );
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use super::check::ConfigError;
+use super::expected::Expected;
 use super::{Config, ENVIRONMENT_PREFIX};
 
 /// Where a value in force comes from.
@@ -35,9 +36,7 @@ pub(super) fn merged(text: &str, environment: &[(String, String)]) -> Result<Tab
     };
     for (name, value) in environment {
         let path = path_of(name);
-        set(&mut table, &path, parsed(value)).map_err(|()| {
-            ConfigError::one(name, value, "a key of the configuration, such as KITCHEN_AGENT__UPLINK__BROKER")
-        })?;
+        set(&mut table, &path, parsed(value)).map_err(|()| ConfigError::one(name, value, Expected::EnvironmentKey))?;
     }
     Ok(table)
 }

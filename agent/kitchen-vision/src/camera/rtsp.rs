@@ -153,11 +153,7 @@ impl Context<'_> {
     /// retina's errors are opaque: a status code, else a text of several lines whose first one says what happened.
     fn error(&self, error: &retina::Error) -> CameraError {
         match error.status_code() {
-            Some(401) => {
-                let user =
-                    self.user.map_or_else(|| "access without a user".to_owned(), |user| format!("user {user:?}"));
-                return CameraError::Credentials { user };
-            }
+            Some(401) => return CameraError::Credentials { user: self.user.map(str::to_owned) },
             Some(status @ 300..) => return CameraError::Status { status, path: self.url.path().to_owned() },
             _ => {}
         }

@@ -1,0 +1,95 @@
+# `--help` and complaints about the command line. Ids: help-COMMAND, help-COMMAND-ARGUMENT, help-COMMAND-examples.
+help-usage = Usage:{" "}
+help-usage-options = [OPTIONS]
+help-usage-command = <COMMAND>
+help-usage-commands = [COMMAND]...
+help-commands = Commands:
+help-arguments = Arguments:
+help-options = Options:
+help-default = {" "}[default: { $value }]
+help-values = {" "}[possible: { $values }]
+help-help = This help, or that of a command
+
+help-about = Watches a kitchen's camera, finds food-safety violations on this box, and tells the district.
+help-examples =
+    Examples:
+    {"  "}kitchen-agent demo                 everything on this machine, with a shipped video
+    {"  "}kitchen-agent config validate      check /etc/kitchen-agent/agent.toml
+    {"  "}kitchen-agent status               what the running agent does
+    {"  "}kitchen-agent replay kitchen.mp4   alerts in a recorded video
+
+    Exit codes: 0 healthy or done, 1 problem found, 2 could not check, 64 wrong use.
+help-option-config = Configuration file [default: /etc/kitchen-agent/agent.toml]
+help-option-json = One JSON document on stdout, or one a line where the command streams
+help-option-lang = Language of texts [default: from LANG, else device.language]
+help-option-help = This help
+help-option-version = The version
+
+help-demo = Everything on this machine: broker, district, a shipped video as the camera, the real pipeline
+help-demo-seconds = End after so many seconds; exit 1 if no alert was acknowledged
+help-demo-dir = Where pictures, clips and databases go [default: a new folder for temporary files]
+help-demo-examples =
+    Example:
+    {"  "}kitchen-agent demo --seconds 60
+help-run = The agent; systemd starts it
+help-status = One screen: camera, detector, rules, alerts, outbox, link, disk, versions
+help-status-watch = Refresh as a full-screen view
+help-status-examples =
+    Example:
+    {"  "}kitchen-agent status --watch
+help-replay = Recorded videos through the same pipeline, as fast as it goes
+help-replay-files = Videos (MP4, H.264)
+help-replay-real_time = At the pace of the video
+help-replay-detections = Print what each look saw
+help-replay-out = Write annotated pictures of each alert (of each look with --detections)
+help-replay-profile = Print what each stage cost
+help-replay-start = When the recording began, for schedules [default: noon of 2026-01-01 in China]
+help-replay-examples =
+    Examples:
+    {"  "}kitchen-agent replay kitchen.mp4 --json
+    {"  "}kitchen-agent replay kitchen.mp4 --detections --out pictures/ --profile
+help-detect = Detections on still pictures
+help-detect-images = Pictures (JPEG or PNG)
+help-detect-model = Only this model of the pack
+help-detect-examples =
+    Example:
+    {"  "}kitchen-agent detect kitchen.jpg --json
+help-model = The installed models
+help-model-list = Name, version, classes, licence
+help-model-verify = Hashes and golden outputs, with each engine
+help-model-bench = Engines timed on this box
+help-model-bench-runs = Runs of each engine
+help-model-eval = Precision and recall against labelled pictures
+help-alerts = Alerts on this box
+help-alerts-list = Newest first
+help-alerts-list-limit = At most so many
+help-alerts-show = One alert
+help-alerts-export = Pictures, clip and evidence into a folder
+help-config = The configuration
+help-config-show = The configuration in force and where each value comes from
+help-config-validate = All that is wrong with it
+help-config-diff = Against the defaults
+help-check = Named checks with the next step
+help-camera = Finds, probes and shows cameras
+help-outbox = What waits to be sent
+help-budget = The month in bytes and yuan
+help-enrol = Claim, key, certificate
+help-accept = The acceptance test of a site
+help-update = Agent and model versions
+help-bundle = Support bundle
+help-log = The journal, filtered
+help-verify = Checks an exported folder
+
+use-unknown-command = there is no command "{ $name }"
+use-unknown-option = there is no option or argument "{ $name }" here
+use-missing = { $names } is missing
+use-missing-command = a command is missing
+use-no-value = { $name } needs a value
+use-wrong-value = { $name } can't be "{ $value }"; possible: { $valid }
+use-bad-value = "{ $value }" is no valid value of { $name }
+use-number-of-values = { $name } has too few or too many values
+use-twice = { $name } may stand only once
+use-conflict = { $name } can't stand beside { $other }
+use-wrong = the command line can't be understood
+use-suggestion = Did you mean { $suggested }?
+use-next = see { $command } --help

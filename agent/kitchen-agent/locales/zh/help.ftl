@@ -1,0 +1,95 @@
+# `--help` 和命令行用法错误。编号：help-命令、help-命令-参数、help-命令-examples。
+help-usage = 用法：
+help-usage-options = [选项]
+help-usage-command = <命令>
+help-usage-commands = [命令]...
+help-commands = 命令：
+help-arguments = 参数：
+help-options = 选项：
+help-default = {" "}[默认：{ $value }]
+help-values = {" "}[可选：{ $values }]
+help-help = 显示本帮助或某个命令的帮助
+
+help-about = 查看厨房摄像头画面，在本设备上识别食品安全违规，并上报监管平台。
+help-examples =
+    示例：
+    {"  "}kitchen-agent demo                 用自带视频在本机完整演示
+    {"  "}kitchen-agent config validate      检查 /etc/kitchen-agent/agent.toml
+    {"  "}kitchen-agent status               查看程序运行情况
+    {"  "}kitchen-agent replay kitchen.mp4   识别一段录像中的违规
+
+    退出码：0 正常或完成，1 发现问题，2 无法检查，64 用法错误。
+help-option-config = 配置文件 [默认：/etc/kitchen-agent/agent.toml]
+help-option-json = 输出 JSON：一份文档，连续输出时每行一份
+help-option-lang = 文字语言 [默认：按 LANG，否则按 device.language]
+help-option-help = 显示帮助
+help-option-version = 显示版本
+
+help-demo = 在本机完整演示：消息服务、监管平台、自带视频作摄像头、真实识别流程
+help-demo-seconds = 运行 N 秒后结束；没有报警得到回执时退出码为 1
+help-demo-dir = 图片、视频和数据库的存放目录 [默认：新建临时目录]
+help-demo-examples =
+    示例：
+    {"  "}kitchen-agent demo --seconds 60
+help-run = 运行程序本身，由 systemd 启动
+help-status = 一屏看全：摄像头、识别、规则、报警、待发送、平台连接、磁盘、版本
+help-status-watch = 全屏持续刷新
+help-status-examples =
+    示例：
+    {"  "}kitchen-agent status --watch
+help-replay = 用同一流程识别录像，以最快速度处理
+help-replay-files = 录像文件（MP4，H.264）
+help-replay-real_time = 按录像原速处理
+help-replay-detections = 打印每次识别到的目标
+help-replay-out = 保存每条报警的标注图片（加 --detections 时保存每次识别的图片）
+help-replay-profile = 打印各阶段耗时
+help-replay-start = 录像开始时间，用于判断时段 [默认：2026-01-01 中午，北京时间]
+help-replay-examples =
+    示例：
+    {"  "}kitchen-agent replay kitchen.mp4 --json
+    {"  "}kitchen-agent replay kitchen.mp4 --detections --out pictures/ --profile
+help-detect = 识别图片
+help-detect-images = 图片（JPEG 或 PNG）
+help-detect-model = 只用这个模型
+help-detect-examples =
+    示例：
+    {"  "}kitchen-agent detect kitchen.jpg --json
+help-model = 已安装的模型
+help-model-list = 名称、版本、类别、许可证
+help-model-verify = 用每种引擎核对校验值和标准结果
+help-model-bench = 在本机测试各引擎速度
+help-model-bench-runs = 每种引擎运行次数
+help-model-eval = 用标注图片测试查准率和查全率
+help-alerts = 本机的报警
+help-alerts-list = 报警列表，最新的在前
+help-alerts-list-limit = 最多显示条数
+help-alerts-show = 查看一条报警
+help-alerts-export = 把图片、视频和证据导出到目录
+help-config = 配置
+help-config-show = 当前生效的配置，以及每个值的来源
+help-config-validate = 检查配置，列出全部错误
+help-config-diff = 与默认值的差别
+help-check = 逐项检查，并给出下一步
+help-camera = 查找、探测和查看摄像头
+help-outbox = 等待发送的消息
+help-budget = 本月流量和费用（元）
+help-enrol = 设备登记：申领、密钥、证书
+help-accept = 现场验收测试
+help-update = 程序和模型版本
+help-bundle = 生成诊断包
+help-log = 查看运行日志（已筛选）
+help-verify = 核验导出的目录
+
+use-unknown-command = 没有命令“{ $name }”
+use-unknown-option = 此处没有选项或参数“{ $name }”
+use-missing = 缺少 { $names }
+use-missing-command = 缺少命令
+use-no-value = { $name } 后面缺少值
+use-wrong-value = { $name } 不能是“{ $value }”，可选：{ $valid }
+use-bad-value = “{ $value }”不是 { $name } 的有效值
+use-number-of-values = { $name } 的值个数不对
+use-twice = { $name } 只能出现一次
+use-conflict = { $name } 不能与 { $other } 同时使用
+use-wrong = 命令行无法识别
+use-suggestion = 是否想输入 { $suggested }？
+use-next = 查看 { $command } --help

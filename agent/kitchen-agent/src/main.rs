@@ -11,7 +11,9 @@ mod control;
 mod evidence;
 mod fault;
 mod frame_slot;
+mod log;
 mod pipeline;
+mod scrub;
 mod status;
 mod text;
 
@@ -28,23 +30,14 @@ fn main() -> ExitCode {
             return if error.use_stderr() { cli::Exit::WrongUse.into() } else { ExitCode::SUCCESS };
         }
     };
-    start_log(&cli);
+    scrub::learn(&cli);
+    log::start(&cli);
     text::set_language(cli.language());
     match command::run(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("kitchen-agent: {error:#}");
+            eprintln!("kitchen-agent: {}", scrub::text(&format!("{error:#}")));
             cli::exit_of(&error).into()
         }
     }
-}
-
-/// Diagnostics go to stderr; data alone goes to stdout.
-fn start_log(cli: &cli::Cli) {
-    // The embedded broker reports every client that leaves as an error.
-    let default = if cli.is_service() { "info" } else { "warn,rumqttd=off" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("KITCHEN_AGENT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let colours = std::env::var_os("NO_COLOR").is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }

@@ -33,7 +33,7 @@ use crate::clock::{SystemClock, boot_id};
 use crate::evidence::Recorder;
 use crate::frame_slot::{FrameSlot, StreamNews};
 use crate::status::{AgentStatus, CameraCounters, DetectorReport};
-use crate::{config_file, control};
+use crate::{config_file, control, scrub};
 
 /// The model that sees people, phones and animals.
 pub const MODEL: &str = "objects";
@@ -263,8 +263,9 @@ fn decode(
                 recorder.handle_unit(unit);
             }
             CameraEvent::Lost { error } => {
-                counters.set_stream("offline", error.to_string());
-                slot.tell(StreamNews::Lost(error.to_string()));
+                let why = scrub::text(&error.to_string()).into_owned();
+                counters.set_stream("offline", why.clone());
+                slot.tell(StreamNews::Lost(why));
             }
         }
     }

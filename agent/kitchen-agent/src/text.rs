@@ -24,7 +24,11 @@ type Files = &'static [(&'static str, &'static str)];
 macro_rules! files {
     ($language:literal) => {
         &[
+            ("alert_show", include_str!(concat!("../locales/", $language, "/alert_show.ftl"))),
+            ("bundle", include_str!(concat!("../locales/", $language, "/bundle.ftl"))),
             ("fault", include_str!(concat!("../locales/", $language, "/fault.ftl"))),
+            ("log", include_str!(concat!("../locales/", $language, "/log.ftl"))),
+            ("outbox", include_str!(concat!("../locales/", $language, "/outbox.ftl"))),
             ("status", include_str!(concat!("../locales/", $language, "/status.ftl"))),
         ]
     };

@@ -111,18 +111,27 @@ fn check_camera(camera: &CameraConfig, config: &Config, problems: &mut Problems)
 
 fn check_url(key: &str, url: &str, problems: &mut Problems) {
     let rest = url.strip_prefix("rtsp://").or_else(|| url.strip_prefix("file:///"));
-    let authority = rest.and_then(|rest| rest.split('/').next()).unwrap_or("");
-    if authority.contains('@') {
-        let expected = "a URL without user and password; write them to username and password_file";
-        problems.0.push(ConfigProblem {
-            key: key.into(),
-            found: "credentials in the URL".into(),
-            expected: expected.into(),
-        });
+    if has_credentials(url) {
+        refuse_credentials(key, "a URL without user and password; write them to username and password_file", problems);
     } else {
         let expected = "rtsp://host/path or file:///path/to/video.mp4";
         problems.require(rest.is_some_and(|rest| !rest.is_empty()), key, url, expected);
     }
+}
+
+/// Whether a URL has a user part, also one whose password has a sign that ends it early.
+fn has_credentials(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.contains('@') };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+    let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
+    let is_port = authority.ends_with(']') || port.bytes().all(|sign| sign.is_ascii_digit());
+    authority.contains('@') || (scheme != "file" && rest.contains('@') && !is_port)
+}
+
+/// Without what was found: it is secret.
+fn refuse_credentials(key: &str, expected: &str, problems: &mut Problems) {
+    let (key, found) = (key.to_owned(), "credentials in the URL".to_owned());
+    problems.0.push(ConfigProblem { key, found, expected: expected.to_owned() });
 }
 
 fn check_polygon(key: &str, polygon: &Polygon, problems: &mut Problems) {
@@ -179,7 +188,12 @@ fn check_uplink(config: &Config, problems: &mut Problems) {
     let loopback = host.is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
     let expected = "mqtts://host:port (mqtt:// on loopback only)";
     let valid = broker.is_empty() || broker.strip_prefix("mqtts://").is_some_and(|host| !host.is_empty()) || loopback;
-    problems.require(valid, "uplink.broker", broker, expected);
+    if has_credentials(broker) {
+        let expected = "a URL without user and password; the box logs in with uplink.certificate_file";
+        refuse_credentials("uplink.broker", expected, problems);
+    } else {
+        problems.require(valid, "uplink.broker", broker, expected);
+    }
     let pair = uplink.certificate_file.is_some() == uplink.key_file.is_some();
     problems.require(
         pair,

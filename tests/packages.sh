@@ -32,6 +32,7 @@ missing_packages() {
     has mosquitto || echo mosquitto
     has mosquitto_sub || echo mosquitto-clients
     has ffmpeg && has ffprobe || echo ffmpeg
+    has systemd-cat && [ -x /lib/systemd/systemd-journald ] || echo systemd
     has c++ || echo g++
     has_venv || echo python3-venv
     has_rtsp_server || echo python3-gi gir1.2-gst-rtsp-server-1.0 \

@@ -16,6 +16,7 @@ use crate::text::text;
 const MATCHES: [&str; 5] =
     ["_SYSTEMD_UNIT=kitchen-agent.service", "+", "UNIT=kitchen-agent.service", "+", "SYSLOG_IDENTIFIER=kitchen-agent"];
 const LINES: usize = 200;
+const NO_JOURNAL: &str = "No journal files were found";
 /// What `tracing-journald` writes before the names of an event's own fields.
 const FIELD: &str = "F_";
 /// Where the box's configuration can't be read.
@@ -24,8 +25,11 @@ const USUAL_ZONE: &str = "Asia/Shanghai";
 pub fn run(cli: &Cli, arguments: &LogArguments) -> Result<Exit> {
     let zone = config_file::load(cli).map(|config| config.time_zone()).or_else(|_| TimeZone::named(USUAL_ZONE));
     let zone = zone.unwrap_or(TimeZone::UTC);
-    let mut command = journalctl(arguments);
-    let mut child = match command.spawn() {
+    if arguments.follow && !is_there(arguments) {
+        // journalctl would wait for ever for a journal to be made.
+        return Ok(refused(&text!("log-no-journal", said = NO_JOURNAL), Exit::CouldNotCheck));
+    }
+    let mut child = match journalctl(arguments).spawn() {
         Ok(child) => child,
         Err(error) => return Ok(refused(&text!("log-no-journalctl", error = error), Exit::CouldNotCheck)),
     };
@@ -43,7 +47,7 @@ pub fn run(cli: &Cli, arguments: &LogArguments) -> Result<Exit> {
     let mut said = String::new();
     child.stderr.take().expect("it is piped").read_to_string(&mut said).context("journalctl's answer can't be read")?;
     let ended = child.wait().context("journalctl can't be waited for")?;
-    let cannot_see = said.contains("No journal files") || said.contains("not seeing messages");
+    let cannot_see = said.contains(NO_JOURNAL) || said.contains("not seeing messages");
     if !ended.success() || (!any && cannot_see) {
         let said = said.lines().next().unwrap_or_default();
         return Ok(refused(&text!("log-no-journal", said = said), Exit::CouldNotCheck));
@@ -72,6 +76,17 @@ fn journalctl(arguments: &LogArguments) -> Command {
     command.arg(format!("--priority={}", priority(arguments.level)));
     command.args(MATCHES).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// Whether there is any journal.
+fn is_there(arguments: &LogArguments) -> bool {
+    let mut command = Command::new("journalctl");
+    command.args(["--no-pager", "--lines=1", "--output=cat"]).env("LC_ALL", "C");
+    if let Some(directory) = &arguments.directory {
+        command.arg("--directory").arg(directory);
+    }
+    // Where journalctl is missing, the command itself says so.
+    command.output().map_or(true, |output| !String::from_utf8_lossy(&output.stderr).contains(NO_JOURNAL))
 }
 
 /// `2h` is how long ago; anything else journalctl reads itself.

@@ -158,6 +158,7 @@ mod tests {
             (r#"{"password":"a\"b","port":554}"#, r#"{"password":"***","port":554}"#),
             (r#"{"message":"{\"api_key\":\"x1y2\"}"}"#, r#"{"message":"{\"api_key\":\"***\"}"}"#),
             ("GET /user=admin_password=tlJwpbo6&channel=1", "GET /user=admin_password=***&channel=1"),
+            ("error: password: hunter2", "error: password: ***"),
             ("KITCHEN_AGENT__CAMERA__0__PASSWORD=hunter2", "KITCHEN_AGENT__CAMERA__0__PASSWORD=***"),
             ("key: 9f86d081, token => abc", "key: ***, token => ***"),
             ("Authorization: Digest username=\"admin\", response=\"00ff\"", "Authorization: ***"),

@@ -92,10 +92,20 @@ pub(super) fn is_secret(name: &str, value: &str) -> bool {
 
 /// Values of keys that are secret.
 fn assignments(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
-    PATTERNS.assignment.captures_iter(text).filter_map(|captures| {
-        let value = first_group(&captures, 2)?;
-        let [name, shown] = [&captures[1], &text[value.clone()]].map(String::from_utf8_lossy);
-        is_secret(&name, &shown).then_some(value)
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let captures = PATTERNS.assignment.captures_at(text, at)?;
+            let name = captures.get(1)?;
+            let value = first_group(&captures, 2)?;
+            let [shown_name, shown] = [name.as_bytes(), &text[value.clone()]].map(String::from_utf8_lossy);
+            if is_secret(&shown_name, &shown) {
+                at = value.end;
+                return Some(value);
+            }
+            // What follows may be a name itself: `user=admin_password=…`.
+            at = name.end();
+        }
     })
 }
 

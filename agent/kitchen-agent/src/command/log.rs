@@ -16,7 +16,6 @@ use crate::text::text;
 const MATCHES: [&str; 5] =
     ["_SYSTEMD_UNIT=kitchen-agent.service", "+", "UNIT=kitchen-agent.service", "+", "SYSLOG_IDENTIFIER=kitchen-agent"];
 const LINES: usize = 200;
-const NO_JOURNAL: &str = "No journal files were found";
 /// What `tracing-journald` writes before the names of an event's own fields.
 const FIELD: &str = "F_";
 /// Where the box's configuration can't be read.
@@ -25,9 +24,9 @@ const USUAL_ZONE: &str = "Asia/Shanghai";
 pub fn run(cli: &Cli, arguments: &LogArguments) -> Result<Exit> {
     let zone = config_file::load(cli).map(|config| config.time_zone()).or_else(|_| TimeZone::named(USUAL_ZONE));
     let zone = zone.unwrap_or(TimeZone::UTC);
-    if arguments.follow && !is_there(arguments) {
-        // journalctl would wait for ever for a journal to be made.
-        return Ok(refused(&text!("log-no-journal", said = NO_JOURNAL), Exit::CouldNotCheck));
+    // journalctl would wait for ever for a journal to be made.
+    if let Some(said) = arguments.follow.then(|| complaint(arguments)).flatten() {
+        return Ok(refused(&text!("log-no-journal", said = said), Exit::CouldNotCheck));
     }
     let mut child = match journalctl(arguments).spawn() {
         Ok(child) => child,
@@ -47,10 +46,9 @@ pub fn run(cli: &Cli, arguments: &LogArguments) -> Result<Exit> {
     let mut said = String::new();
     child.stderr.take().expect("it is piped").read_to_string(&mut said).context("journalctl's answer can't be read")?;
     let ended = child.wait().context("journalctl can't be waited for")?;
-    let cannot_see = said.contains(NO_JOURNAL) || said.contains("not seeing messages");
-    if !ended.success() || (!any && cannot_see) {
-        let said = said.lines().next().unwrap_or_default();
-        return Ok(refused(&text!("log-no-journal", said = said), Exit::CouldNotCheck));
+    let complaint = if ended.success() { (!any).then(|| complaint(arguments)).flatten() } else { Some(said) };
+    if let Some(said) = complaint {
+        return Ok(refused(&text!("log-no-journal", said = said.trim()), Exit::CouldNotCheck));
     }
     if !any && !cli.json {
         print_line(&text!("log-empty"));
@@ -78,15 +76,18 @@ fn journalctl(arguments: &LogArguments) -> Command {
     command
 }
 
-/// Whether there is any journal.
-fn is_there(arguments: &LogArguments) -> bool {
+/// Why this user sees no entries, in journalctl's words: with JSON as output it keeps silent.
+fn complaint(arguments: &LogArguments) -> Option<String> {
     let mut command = Command::new("journalctl");
-    command.args(["--no-pager", "--lines=1", "--output=cat"]).env("LC_ALL", "C");
+    command.args(["--no-pager", "--lines=1", "--output=short"]).env("LC_ALL", "C");
     if let Some(directory) = &arguments.directory {
         command.arg("--directory").arg(directory);
     }
     // Where journalctl is missing, the command itself says so.
-    command.output().map_or(true, |output| !String::from_utf8_lossy(&output.stderr).contains(NO_JOURNAL))
+    let output = command.output().ok()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let sees_nothing = ["No journal files", "not seeing messages"].iter().any(|words| said.contains(words));
+    (sees_nothing || !output.status.success()).then(|| said.lines().next().unwrap_or_default().to_owned())
 }
 
 /// `2h` is how long ago; anything else journalctl reads itself.

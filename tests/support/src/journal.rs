@@ -15,6 +15,9 @@ const START_BOUND: Duration = Duration::from_secs(20);
 const START: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal /run/log/journal && \
     exec /lib/systemd/systemd-journald";
 
+/// As systemd does; systemd-cat before version 254 does not.
+const NAME_STREAM: &str = "JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) exec \"$@\"";
+
 /// A running journald.
 pub struct Journal {
     process: Process,
@@ -59,7 +62,8 @@ impl Journal {
     #[must_use]
     pub fn as_service(&self, name: &str, command: &Command) -> Command {
         let mut service = Command::new(system("systemd-cat", "systemd"));
-        service.args(["--identifier", name]).arg(command.get_program()).args(command.get_args());
+        service.args(["--identifier", name, "sh", "-c", NAME_STREAM, "sh"]);
+        service.arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => service.env(name, value),

@@ -119,13 +119,9 @@ fn check_url(key: &str, url: &str, problems: &mut Problems) {
     }
 }
 
-/// Whether a URL has a user part, also one whose password has a sign that ends it early.
+/// Whether a URL has a user part. A password may hold `/`, so that any `@` counts; in a path it is written `%40`.
 fn has_credentials(url: &str) -> bool {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.contains('@') };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
-    let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
-    let is_port = authority.ends_with(']') || port.bytes().all(|sign| sign.is_ascii_digit());
-    authority.contains('@') || (scheme != "file" && rest.contains('@') && !is_port)
+    url.contains('@') && !url.starts_with("file:///")
 }
 
 /// Without what was found: it is secret.

@@ -32,6 +32,7 @@ missing_packages() {
     has mosquitto || echo mosquitto
     has mosquitto_sub || echo mosquitto-clients
     has ffmpeg && has ffprobe || echo ffmpeg
+    has systemd-cat && [ -x /lib/systemd/systemd-journald ] || echo systemd
     has c++ || echo g++
     # Without it openh264 is built from C++ alone on x86 and decodes a quarter slower.
     [ "$(uname -m)" != x86_64 ] || has nasm || echo nasm

@@ -69,7 +69,8 @@ pub enum Command {
     /// Finds, probes and shows cameras
     Camera(Later),
     /// What waits to be sent
-    Outbox(Later),
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
     /// The month in bytes and yuan
     Budget(Later),
     /// Claim, key, certificate
@@ -78,10 +79,15 @@ pub enum Command {
     Accept(Later),
     /// Agent and model versions
     Update(Later),
-    /// Support bundle
-    Bundle(Later),
-    /// The journal, filtered
-    Log(Later),
+    /// Support bundle for whoever helps from afar, at most 5 MB, secrets removed
+    #[command(after_help = "Examples:\n  sudo kitchen-agent bundle\n  \
+        kitchen-agent bundle --out /tmp/kitchen-12.tar.gz\n\n\
+        Prints what is in it. Passwords, keys and credentials are replaced by ***; pictures and clips stay on the box.")]
+    Bundle(BundleArguments),
+    /// The agent's journal: time, level, message, fields
+    #[command(after_help = "Examples:\n  kitchen-agent log -f\n  kitchen-agent log --since 2h --level warn\n  \
+        kitchen-agent log --since 2026-11-24 --json")]
+    Log(LogArguments),
     /// Checks an exported folder
     Verify(Later),
 }
@@ -156,10 +162,64 @@ pub enum AlertsCommand {
         #[arg(long, default_value_t = 50, value_name = "N")]
         limit: usize,
     },
-    /// One alert
-    Show(Later),
+    /// All of one alert: records with their times, boxes, files
+    #[command(after_help = "Example:\n  kitchen-agent alerts show k7f3qa.17.42\n\n\
+        The beginning of an id is enough where it is the only one.")]
+    Show { id: String },
     /// Pictures, clip and evidence into a folder
     Export(Later),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OutboxCommand {
+    /// What waits, in the order in which it is sent; set-aside messages last
+    #[command(after_help = "Example:\n  kitchen-agent outbox list --limit 20")]
+    List {
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
+    },
+    /// One message with its topic and, where it is JSON, what it says
+    #[command(after_help = "Example:\n  kitchen-agent outbox show k7f3qa.17.42 --json\n\n\
+        The beginning of an id is enough where it is the only one.")]
+    Show { id: String },
+    /// Sends a set-aside message again
+    Requeue(Later),
+    /// Gives a message up
+    Drop(Later),
+}
+
+#[derive(Debug, Args)]
+pub struct BundleArguments {
+    /// Where to write it [default: kitchen-agent-bundle-DEVICE-TIME.tar.gz in this folder]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct LogArguments {
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub follow: bool,
+    /// From then on: 2h, 30min, 3d, today, "2026-11-24 08:00"
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only what is at least so grave
+    #[arg(long, value_name = "error|warn|info|debug", default_value = "debug", hide_default_value = true)]
+    pub level: LogLevel,
+    /// At most so many lines, the newest [default: 200; with --since all]
+    #[arg(long, value_name = "N")]
+    pub lines: Option<usize>,
+    /// The journal in this folder, e.g. of another box's card
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
 }
 
 #[derive(Debug, Subcommand)]

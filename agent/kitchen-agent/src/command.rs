@@ -1,11 +1,15 @@
 //! One file a subcommand; here is only which is which.
 
+mod alert_show;
 mod alerts;
+mod bundle;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod detect;
+mod log;
 mod model;
+mod outbox;
 mod replay;
 mod run;
 mod status;
@@ -15,8 +19,9 @@ use anyhow::Result;
 use kitchen_core::rules::RuleId;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::cli::{AlertsCommand, Cli, Command, ConfigCommand, Exit, Language, ModelCommand};
+use crate::cli::{AlertsCommand, Cli, Command, ConfigCommand, Exit, Language, ModelCommand, OutboxCommand};
 use crate::notice::notice;
+use crate::scrub;
 use crate::text::{self, text};
 
 /// Runs the chosen command.
@@ -33,6 +38,11 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Model(ModelCommand::Verify) => model::verify(cli),
         Command::Model(ModelCommand::Bench { runs }) => model::bench(cli, *runs),
         Command::Alerts(AlertsCommand::List { limit }) => alerts::list(cli, *limit),
+        Command::Alerts(AlertsCommand::Show { id }) => alert_show::run(cli, id),
+        Command::Outbox(OutboxCommand::List { limit }) => outbox::list(cli, *limit),
+        Command::Outbox(OutboxCommand::Show { id }) => outbox::show(cli, id),
+        Command::Log(arguments) => log::run(cli, arguments),
+        Command::Bundle(arguments) => bundle::run(cli, arguments),
         Command::Config(ConfigCommand::Show) => config::show(cli),
         Command::Config(ConfigCommand::Validate) => config::validate(cli),
         #[cfg(feature = "demo")]
@@ -76,8 +86,18 @@ fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(missing))
 }
 
-/// Data on stdout, a line. A reader that has gone away ends the program as it does other tools.
+/// What was asked for can't be had: why, and the next step, on stderr.
+fn refused(text: &str, exit: Exit) -> Exit {
+    eprintln!("kitchen-agent: {}", scrub::text(text));
+    exit
+}
+
+/// Data on stdout, a line, without secrets. A reader that has gone away ends the program as it does other tools.
 fn print_line(line: &str) {
+    print_clean(&scrub::text(line));
+}
+
+fn print_clean(line: &str) {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
@@ -85,8 +105,15 @@ fn print_line(line: &str) {
     }
 }
 
-/// A value as one JSON document on stdout.
+/// A value as one JSON document on stdout, without secrets.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print_line(&serde_json::to_string(value)?);
+    let text = serde_json::to_string(value)?;
+    match scrub::text(&text) {
+        std::borrow::Cow::Borrowed(clean) => print_clean(clean),
+        std::borrow::Cow::Owned(_) => {
+            let clean = scrub::value(serde_json::to_value(value)?);
+            print_clean(&serde_json::to_string(&clean)?);
+        }
+    }
     Ok(())
 }

@@ -15,9 +15,11 @@ mod frame_slot;
 mod health;
 mod help;
 mod language;
+mod log;
 mod machine;
 mod notice;
 mod pipeline;
+mod scrub;
 mod status;
 mod supervise;
 mod text;
@@ -36,7 +38,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return wrong_use::tell(&error).into(),
     };
-    start_log(&cli);
+    scrub::learn(&cli);
+    log::start(&cli);
     match command::run(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -44,14 +47,4 @@ fn main() -> ExitCode {
             cli::exit_of(&error).into()
         }
     }
-}
-
-/// Diagnostics go to stderr; data alone goes to stdout.
-fn start_log(cli: &cli::Cli) {
-    // The embedded broker reports every client that leaves as an error.
-    let default = if cli.is_service() { "info" } else { "warn,rumqttd=off" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("KITCHEN_AGENT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let colours = std::env::var_os("NO_COLOR").is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }

@@ -41,7 +41,7 @@ use crate::machine::Machine;
 use crate::notice::{Notice, notice};
 use crate::status::{AgentStatus, CameraCounters, DetectorReport};
 use crate::supervise::{Lease, Pulse, Running, Supervisor};
-use crate::{config_file, control, explain, machine, supervise};
+use crate::{config_file, control, explain, machine, scrub, supervise};
 
 /// The model that sees people, phones and animals.
 pub const MODEL: &str = "objects";
@@ -400,8 +400,9 @@ impl Decoding {
                 recorder.handle_unit(unit);
             }
             CameraEvent::Lost { error } => {
-                counters.set_stream("offline", error.to_string(), explain::camera(&error));
-                slot.tell(StreamNews::Lost(error.to_string()));
+                let why = scrub::text(&error.to_string()).into_owned();
+                counters.set_stream("offline", why.clone(), explain::camera(&error));
+                slot.tell(StreamNews::Lost(why));
             }
         }
     }

@@ -24,10 +24,14 @@ type Files = &'static [(&'static str, &'static str)];
 macro_rules! files {
     ($language:literal) => {
         &[
+            ("alert_show", include_str!(concat!("../locales/", $language, "/alert_show.ftl"))),
+            ("bundle", include_str!(concat!("../locales/", $language, "/bundle.ftl"))),
             ("command", include_str!(concat!("../locales/", $language, "/command.ftl"))),
             ("error", include_str!(concat!("../locales/", $language, "/error.ftl"))),
             ("fault", include_str!(concat!("../locales/", $language, "/fault.ftl"))),
             ("help", include_str!(concat!("../locales/", $language, "/help.ftl"))),
+            ("log", include_str!(concat!("../locales/", $language, "/log.ftl"))),
+            ("outbox", include_str!(concat!("../locales/", $language, "/outbox.ftl"))),
             ("status", include_str!(concat!("../locales/", $language, "/status.ftl"))),
         ]
     };

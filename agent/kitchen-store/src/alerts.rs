@@ -9,7 +9,7 @@ use kitchen_core::outbox::OutboxKind;
 use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Stamp, Wall, millis};
 use kitchen_core::wire::{CHUNK_BYTES, ClipInit, Envelope, MessageId, sha256_hex};
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use rusqlite::{Connection, OptionalExtension as _, ToSql, Transaction};
 use serde::Serialize;
 
 use crate::database::{Database, from_sql, to_sql, wall};
@@ -313,6 +313,17 @@ pub(crate) fn alerts(connection: &Connection, layout: &Layout, limit: usize) -> 
     read_alerts(connection, layout, sql, limit)
 }
 
+/// The alerts whose ids are or begin with `prefix`, at most two.
+pub(crate) fn alerts_beginning(
+    connection: &Connection,
+    layout: &Layout,
+    prefix: &str,
+) -> Result<Vec<AlertRow>, StoreError> {
+    let sql = "SELECT alert_id, closed_at, close_reason FROM alerts WHERE substr(alert_id, 1, length(?1)) = ?1 \
+        ORDER BY alert_id <> ?1, position LIMIT 2";
+    read_alerts(connection, layout, sql, prefix)
+}
+
 /// Alerts that are not closed, oldest first.
 pub(crate) fn open_alerts(connection: &Connection, layout: &Layout) -> Result<Vec<AlertRow>, StoreError> {
     let sql = "SELECT alert_id, closed_at, close_reason FROM alerts WHERE closed_at IS NULL ORDER BY position LIMIT ?1";
@@ -328,11 +339,16 @@ pub(crate) fn alerts_since(connection: &Connection, since: Wall) -> Result<u64, 
 
 type Head = (String, Option<i64>, Option<String>);
 
-fn read_alerts(connection: &Connection, layout: &Layout, sql: &str, limit: i64) -> Result<Vec<AlertRow>, StoreError> {
+fn read_alerts(
+    connection: &Connection,
+    layout: &Layout,
+    sql: &str,
+    parameter: impl ToSql,
+) -> Result<Vec<AlertRow>, StoreError> {
     let read = |connection: &Connection| {
         connection
             .prepare_cached(sql)?
-            .query_map([limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .query_map([&parameter], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<rusqlite::Result<Vec<Head>>>()
     };
     let heads = read(connection).during("list", "alerts")?;

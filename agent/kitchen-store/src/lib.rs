@@ -9,11 +9,13 @@ mod expiry;
 mod files;
 mod identity;
 mod outbox;
+mod outbox_list;
 mod reader;
 mod schema;
 mod store;
 
 pub use alerts::{AlertRow, NewClip, NewSnapshot, OpenedAlert, RecordRow};
 pub use error::{StoreCause, StoreError};
+pub use outbox_list::{OutboxContent, OutboxRow};
 pub use reader::Reader;
 pub use store::{OpenOptions, Store};

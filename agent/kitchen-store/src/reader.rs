@@ -11,6 +11,7 @@ use crate::alerts::{self, AlertRow};
 use crate::database::BUSY_TIMEOUT;
 use crate::error::{During as _, StoreError};
 use crate::files::Layout;
+use crate::outbox_list::{self, OutboxContent, OutboxRow};
 use crate::{outbox, schema};
 
 /// A store opened for reading only.
@@ -60,6 +61,38 @@ impl Reader {
     /// When the database can't be read.
     pub fn outbox_waiting(&self, limit: usize) -> Result<Vec<Waiting>, StoreError> {
         outbox::waiting(&self.connection, limit)
+    }
+
+    /// The alerts whose ids are or begin with `prefix`, at most two: one that is meant exactly stands first.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn alerts_beginning(&self, prefix: &str) -> Result<Vec<AlertRow>, StoreError> {
+        alerts::alerts_beginning(&self.connection, &self.layout, prefix)
+    }
+
+    /// The first `limit` messages of the outbox, those set aside last.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        outbox_list::list(&self.connection, limit)
+    }
+
+    /// The messages of the outbox whose ids are or begin with `prefix`, at most two: one that is meant exactly first.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn outbox_beginning(&self, prefix: &str) -> Result<Vec<OutboxRow>, StoreError> {
+        outbox_list::beginning(&self.connection, prefix)
+    }
+
+    /// What a message of the outbox says.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn outbox_content(&self, message: &OutboxRow) -> Result<OutboxContent, StoreError> {
+        outbox_list::content(&self.connection, &self.layout, message)
     }
 
     /// How much waits, and since when.

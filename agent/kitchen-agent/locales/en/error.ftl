@@ -23,6 +23,7 @@ config-expected-name = 1 to 32 letters, digits, - or _
 config-expected-own-name = an id that no other camera has
 config-expected-camera-url = rtsp://host/path or file:///path/to/video.mp4
 config-expected-url-without-credentials = a URL without them; write them to username and password_file
+config-expected-broker-without-credentials = a URL without them; the box logs in with uplink.certificate_file
 config-expected-corners = at least 3 corners
 config-expected-fractions = corners as fractions of the picture, 0..1
 config-expected-no-crossing = edges that do not cross each other

@@ -64,6 +64,7 @@ help-alerts = Alerts on this box
 help-alerts-list = Newest first
 help-alerts-list-limit = At most so many
 help-alerts-show = One alert
+help-alerts-show-id = Its id, or the beginning of one
 help-alerts-export = Pictures, clip and evidence into a folder
 help-config = The configuration
 help-config-show = The configuration in force and where each value comes from
@@ -72,12 +73,41 @@ help-config-diff = Against the defaults
 help-check = Named checks with the next step
 help-camera = Finds, probes and shows cameras
 help-outbox = What waits to be sent
+help-outbox-list = What waits, in the order in which it is sent; set-aside messages last
+help-outbox-list-limit = At most so many
+help-outbox-list-examples =
+    Example:
+    {"  "}kitchen-agent outbox list --limit 20
+help-outbox-show = One message with its topic and, where it is JSON, what it says
+help-outbox-show-id = Its id, or the beginning of one
+help-outbox-show-examples =
+    Example:
+    {"  "}kitchen-agent outbox show k7f3qa.17.42 --json
+help-outbox-requeue = Sends a set-aside message again
+help-outbox-drop = Gives a message up
 help-budget = The month in bytes and yuan
 help-enrol = Claim, key, certificate
 help-accept = The acceptance test of a site
 help-update = Agent and model versions
 help-bundle = Support bundle
+help-bundle-out = Where to write it [default: kitchen-agent-bundle-DEVICE-TIME.tar.gz in this folder]
+help-bundle-examples =
+    Examples:
+    {"  "}sudo kitchen-agent bundle
+    {"  "}kitchen-agent bundle --out /tmp/kitchen-12.tar.gz
+
+    Prints what is in it. Passwords, keys and credentials are replaced by ***; pictures and clips stay on the box.
 help-log = The journal, filtered
+help-log-follow = Go on with what comes
+help-log-since = From then on: 2h, 30min, 3d, today, "2026-11-24 08:00"
+help-log-level = Only what is at least so grave
+help-log-lines = At most so many lines, the newest [default: 200; with --since all]
+help-log-directory = The journal in this folder, e.g. of another box's card
+help-log-examples =
+    Examples:
+    {"  "}kitchen-agent log -f
+    {"  "}kitchen-agent log --since 2h --level warn
+    {"  "}kitchen-agent log --since 2026-11-24 --json
 help-verify = Checks an exported folder
 
 use-unknown-command = there is no command "{ $name }"

@@ -11,6 +11,9 @@ status-row-outbox = outbox
 status-row-link = link
 status-row-disk = disk
 status-row-temperature = temperature
+status-row-slowed = slowed by
+status-row-restarted = restarted
+status-restarted = { $stage }, { $count } times
 
 status-camera-connecting = connecting
 status-camera-online = online

@@ -23,6 +23,7 @@ config-expected-name = 1 至 32 位字母、数字、- 或 _
 config-expected-own-name = 不与其他摄像头重复的编号
 config-expected-camera-url = rtsp://主机/路径 或 file:///路径/video.mp4
 config-expected-url-without-credentials = 不含用户名密码的地址；用户名写到 username，密码写到 password_file 指定的文件
+config-expected-broker-without-credentials = 不含用户名密码的地址；设备用 uplink.certificate_file 登录
 config-expected-corners = 至少 3 个顶点
 config-expected-fractions = 0 到 1 之间的画面比例坐标
 config-expected-no-crossing = 边线互不相交的区域

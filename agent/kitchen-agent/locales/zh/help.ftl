@@ -64,6 +64,7 @@ help-alerts = 本机的报警
 help-alerts-list = 报警列表，最新的在前
 help-alerts-list-limit = 最多显示条数
 help-alerts-show = 查看一条报警
+help-alerts-show-id = 报警编号，或其开头部分
 help-alerts-export = 把图片、视频和证据导出到目录
 help-config = 配置
 help-config-show = 当前生效的配置，以及每个值的来源
@@ -72,12 +73,41 @@ help-config-diff = 与默认值的差别
 help-check = 逐项检查，并给出下一步
 help-camera = 查找、探测和查看摄像头
 help-outbox = 等待发送的消息
+help-outbox-list = 按发送顺序列出等待的消息，已搁置的排在最后
+help-outbox-list-limit = 最多显示条数
+help-outbox-list-examples =
+    示例：
+    {"  "}kitchen-agent outbox list --limit 20
+help-outbox-show = 查看一条消息：主题，若为 JSON 则显示内容
+help-outbox-show-id = 消息编号，或其开头部分
+help-outbox-show-examples =
+    示例：
+    {"  "}kitchen-agent outbox show k7f3qa.17.42 --json
+help-outbox-requeue = 重新发送已搁置的消息
+help-outbox-drop = 放弃一条消息
 help-budget = 本月流量和费用（元）
 help-enrol = 设备登记：申领、密钥、证书
 help-accept = 现场验收测试
 help-update = 程序和模型版本
 help-bundle = 生成诊断包
+help-bundle-out = 写到哪里 [默认：当前目录下的 kitchen-agent-bundle-设备-时间.tar.gz]
+help-bundle-examples =
+    示例：
+    {"  "}sudo kitchen-agent bundle
+    {"  "}kitchen-agent bundle --out /tmp/kitchen-12.tar.gz
+
+    会列出包内文件。密码、密钥和登录信息都换成 ***，图片和视频留在本机。
 help-log = 查看运行日志（已筛选）
+help-log-follow = 持续显示新内容
+help-log-since = 起始时间：2h、30min、3d、today、"2026-11-24 08:00"
+help-log-level = 只显示不低于此级别的内容
+help-log-lines = 最多显示最新的多少行 [默认：200；用 --since 时为全部]
+help-log-directory = 读取此目录中的日志，例如另一台设备的存储卡
+help-log-examples =
+    示例：
+    {"  "}kitchen-agent log -f
+    {"  "}kitchen-agent log --since 2h --level warn
+    {"  "}kitchen-agent log --since 2026-11-24 --json
 help-verify = 核验导出的目录
 
 use-unknown-command = 没有命令“{ $name }”

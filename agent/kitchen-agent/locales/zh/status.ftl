@@ -11,6 +11,9 @@ status-row-outbox = 待发送
 status-row-link = 平台连接
 status-row-disk = 磁盘
 status-row-temperature = 温度
+status-row-slowed = 已降速
+status-row-restarted = 已重启部分
+status-restarted = { $stage }，{ $count } 次
 
 status-camera-connecting = 连接中
 status-camera-online = 在线

@@ -84,10 +84,11 @@ fn screen(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
         lines.push(row(&text!("status-row-temperature"), &text));
     }
     if let Some(why) = &report.slowed_by {
-        lines.push(row("slowed by", why));
+        lines.push(row(&text!("status-row-slowed"), why));
     }
     for (stage, count) in &report.restarts {
-        lines.push(row("restarted", &format!("{stage} {count} times")));
+        let text = text!("status-restarted", stage = stage, count = count);
+        lines.push(row(&text!("status-row-restarted"), &text));
     }
     lines
 }

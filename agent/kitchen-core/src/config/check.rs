@@ -112,14 +112,23 @@ fn check_camera(camera: &CameraConfig, config: &Config, problems: &mut Problems)
 
 fn check_url(key: &str, url: &str, problems: &mut Problems) {
     let rest = url.strip_prefix("rtsp://").or_else(|| url.strip_prefix("file:///"));
-    let authority = rest.and_then(|rest| rest.split('/').next()).unwrap_or("");
-    if authority.contains('@') {
-        let (found, expected) = ("credentials in the URL".to_owned(), Expected::UrlWithoutCredentials);
-        problems.0.push(ConfigProblem { key: key.into(), found, expected });
+    if has_credentials(url) {
+        refuse_credentials(key, Expected::UrlWithoutCredentials, problems);
     } else {
         let expected = Expected::CameraUrl;
         problems.require(rest.is_some_and(|rest| !rest.is_empty()), key, url, expected);
     }
+}
+
+/// Whether a URL has a user part. A password may hold `/`, so that any `@` counts; in a path it is written `%40`.
+fn has_credentials(url: &str) -> bool {
+    url.contains('@') && !url.starts_with("file:///")
+}
+
+/// Without what was found: it is secret.
+fn refuse_credentials(key: &str, expected: Expected, problems: &mut Problems) {
+    let (key, found) = (key.to_owned(), "credentials in the URL".to_owned());
+    problems.0.push(ConfigProblem { key, found, expected });
 }
 
 fn check_polygon(key: &str, polygon: &Polygon, problems: &mut Problems) {
@@ -176,7 +185,11 @@ fn check_uplink(config: &Config, problems: &mut Problems) {
     let loopback = host.is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
     let expected = Expected::Broker;
     let valid = broker.is_empty() || broker.strip_prefix("mqtts://").is_some_and(|host| !host.is_empty()) || loopback;
-    problems.require(valid, "uplink.broker", broker, expected);
+    if has_credentials(broker) {
+        refuse_credentials("uplink.broker", Expected::BrokerWithoutCredentials, problems);
+    } else {
+        problems.require(valid, "uplink.broker", broker, expected);
+    }
     let pair = uplink.certificate_file.is_some() == uplink.key_file.is_some();
     problems.require(pair, "uplink.certificate_file", &uplink.certificate_file, Expected::BothFiles);
     let keepalive = uplink.keepalive_s;

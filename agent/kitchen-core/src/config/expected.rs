@@ -14,6 +14,7 @@ pub enum Expected {
     OwnName,
     CameraUrl,
     UrlWithoutCredentials,
+    BrokerWithoutCredentials,
     Corners,
     Fractions,
     NoCrossing,
@@ -43,6 +44,7 @@ impl Expected {
             Self::OwnName => "own-name",
             Self::CameraUrl => "camera-url",
             Self::UrlWithoutCredentials => "url-without-credentials",
+            Self::BrokerWithoutCredentials => "broker-without-credentials",
             Self::Corners => "corners",
             Self::Fractions => "fractions",
             Self::NoCrossing => "no-crossing",
@@ -81,6 +83,9 @@ impl fmt::Display for Expected {
             Self::OwnName => "an id that no other camera has",
             Self::CameraUrl => "rtsp://host/path or file:///path/to/video.mp4",
             Self::UrlWithoutCredentials => "a URL without user and password; write them to username and password_file",
+            Self::BrokerWithoutCredentials => {
+                "a URL without user and password; the box logs in with uplink.certificate_file"
+            }
             Self::Corners => "at least 3 corners",
             Self::Fractions => "corners as fractions of the picture, 0..1",
             Self::NoCrossing => "edges that do not cross each other",

@@ -1,0 +1,24 @@
+# `kitchen-agent alerts show`.
+alert-show-unknown = no alert on this box begins with { $id }: see kitchen-agent alerts list
+alert-show-ambiguous = several alerts begin with { $id }: give more of the id
+alert-show-title = { $name } ({ $rule }), tier { $tier }, alert { $id }
+alert-show-camera = camera { $camera }, whole picture
+alert-show-camera-zone = camera { $camera }, zone { $zone }
+alert-show-opened = opened { $time }, lasting { $seconds } s
+alert-show-closed = closed { $time }: { $reason }
+alert-show-open = still open
+alert-show-cleared = no longer seen
+alert-show-lost = the camera could not be looked at
+alert-show-restart = the agent was restarted
+alert-show-score = score { $score }
+alert-show-model = model { $name } { $version }
+alert-show-detail = detail: { $detail }
+alert-show-box = seen: { $found }
+alert-show-record = { $kind }  { $id }  { $state }
+alert-show-receipted = at the district { $time }
+alert-show-sent = sent { $time }, not acknowledged
+alert-show-waits = waits to be sent
+alert-show-snapshot = picture: { $path }
+alert-show-original = original: { $path }
+alert-show-clip = clip: { $path }
+alert-show-no-clip = no clip: { $status }

@@ -1,0 +1,24 @@
+# `kitchen-agent alerts show`。
+alert-show-unknown = 本机没有以 { $id } 开头的告警：请用 kitchen-agent alerts list 查看
+alert-show-ambiguous = 有多条告警以 { $id } 开头：请输入更完整的编号
+alert-show-title = { $name }（{ $rule }），{ $tier } 级，告警 { $id }
+alert-show-camera = 摄像头 { $camera }，整个画面
+alert-show-camera-zone = 摄像头 { $camera }，区域 { $zone }
+alert-show-opened = { $time } 开始，持续 { $seconds } 秒
+alert-show-closed = { $time } 结束：{ $reason }
+alert-show-open = 仍在持续
+alert-show-cleared = 已不再出现
+alert-show-lost = 摄像头无法查看
+alert-show-restart = 程序重启
+alert-show-score = 置信度 { $score }
+alert-show-model = 模型 { $name } { $version }
+alert-show-detail = 说明：{ $detail }
+alert-show-box = 识别到：{ $found }
+alert-show-record = { $kind }  { $id }  { $state }
+alert-show-receipted = 平台已收到 { $time }
+alert-show-sent = { $time } 已发送，尚无回执
+alert-show-waits = 等待发送
+alert-show-snapshot = 图片：{ $path }
+alert-show-original = 原图：{ $path }
+alert-show-clip = 视频：{ $path }
+alert-show-no-clip = 没有视频：{ $status }

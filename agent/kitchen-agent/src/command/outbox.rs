@@ -1,0 +1,111 @@
+//! `outbox list` and `show`: what waits to be sent, read from the database whether the agent runs or not.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use kitchen_core::time::{Clock as _, Wall};
+use kitchen_store::{OutboxRow, Store};
+use serde_json::{Value, json};
+
+use super::{print_json, print_line, refused};
+use crate::cli::{Cli, Exit};
+use crate::clock::SystemClock;
+use crate::config_file;
+use crate::text::text;
+
+/// The pause after a first attempt; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+pub fn list(cli: &Cli, limit: usize) -> Result<Exit> {
+    let config = config_file::load(cli)?;
+    let reader = Store::read_only(&config.device.state_dir.join("store"))?;
+    let now = SystemClock::new().stamp().wall;
+    let messages = reader.outbox(limit)?;
+    if cli.json {
+        let messages: Vec<Value> = messages.iter().map(|message| described(message, now)).collect();
+        print_json(&json!({ "messages": messages }))?;
+        return Ok(Exit::Done);
+    }
+    let zone = config.time_zone();
+    for message in &messages {
+        let OutboxRow { id, kind, bytes, created, .. } = message;
+        let created = created.local_text(&zone);
+        print_line(&format!("{created}  {id:<16} {:<9} {bytes:>8}  {}", kind.as_str(), state(message, now)));
+    }
+    if messages.is_empty() {
+        print_line(&text!("outbox-empty"));
+    }
+    Ok(Exit::Done)
+}
+
+pub fn show(cli: &Cli, id: &str) -> Result<Exit> {
+    let config = config_file::load(cli)?;
+    let reader = Store::read_only(&config.device.state_dir.join("store"))?;
+    let found = reader.outbox_beginning(id)?;
+    let message = match found.as_slice() {
+        [] => return Ok(refused(&text!("outbox-unknown", id = id), Exit::ProblemFound)),
+        [first, ..] if found.len() == 1 || first.id == id => first,
+        _ => return Ok(refused(&text!("outbox-ambiguous", id = id), Exit::WrongUse)),
+    };
+    let now = SystemClock::new().stamp().wall;
+    let content = reader.outbox_content(message)?;
+    let topic = format!("kitchen/v1/{}/up/{}", config.device.id, content.topic_leaf);
+    if cli.json {
+        let mut shown = described(message, now);
+        shown["topic"] = json!(topic);
+        shown["body"] = json!(content.body);
+        shown["file"] = json!(content.file);
+        print_json(&shown)?;
+        return Ok(Exit::Done);
+    }
+    print_line(&format!("{}  {}  {topic}", message.id, message.kind.as_str()));
+    let (created, bytes) = (message.created.local_text(&config.time_zone()), message.bytes);
+    print_line(&text!("outbox-created", time = created, bytes = bytes));
+    print_line(&state(message, now));
+    if let Some(file) = content.file {
+        print_line(&file.display().to_string());
+    }
+    if let Some(body) = content.body {
+        serde_json::to_string_pretty(&body)?.lines().for_each(print_line);
+    }
+    Ok(Exit::Done)
+}
+
+fn described(message: &OutboxRow, now: Wall) -> Value {
+    let state = match (&message.set_aside, message.sent) {
+        (Some(_), _) => "set_aside",
+        (None, Some(_)) => "sent",
+        (None, None) => "waiting",
+    };
+    let mut described = json!({
+        "id": message.id, "kind": message.kind.as_str(), "bytes": message.bytes, "created": message.created,
+        "attempts": message.attempts, "next_attempt_s": next_attempt(message, now), "state": state,
+    });
+    if let Some(reason) = &message.set_aside {
+        described["reason"] = json!(reason);
+    }
+    described
+}
+
+/// Seconds until it is sent again at the latest, while the district answers; none for what is set aside.
+fn next_attempt(message: &OutboxRow, now: Wall) -> Option<u64> {
+    if message.set_aside.is_some() {
+        return None;
+    }
+    let Some(sent) = message.sent else { return Some(0) };
+    let doublings = message.attempts.saturating_sub(1).min(16);
+    let pause = (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
+    let since_ms = u64::try_from(now.as_unix_millis() - sent.as_unix_millis()).unwrap_or(0);
+    Some(pause.saturating_sub(Duration::from_millis(since_ms)).as_secs())
+}
+
+fn state(message: &OutboxRow, now: Wall) -> String {
+    match (&message.set_aside, next_attempt(message, now)) {
+        (Some(reason), _) => text!("outbox-set-aside", reason = reason),
+        (None, Some(seconds)) if message.sent.is_some() => {
+            text!("outbox-sent", attempts = message.attempts, seconds = seconds)
+        }
+        _ => text!("outbox-waiting"),
+    }
+}

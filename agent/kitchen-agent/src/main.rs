@@ -11,6 +11,7 @@ mod control;
 mod evidence;
 mod fault;
 mod frame_slot;
+mod health;
 mod pipeline;
 mod status;
 mod text;

@@ -154,11 +154,11 @@ impl AgentStatus {
                 broker: self.broker.clone(),
                 connected_since: link.connected_since,
                 last_receipt: link.last_receipt,
-                last_error: link.last_error,
+                last_error: link.last_error.map(|trouble| trouble.text),
                 district_silent: link.is_district_silent,
             },
             disk: disk(&self.state_dir),
-            temperature_c: temperature(),
+            temperature_c: crate::health::temperature_c(&crate::health::sysfs()),
         }
     }
 
@@ -218,9 +218,4 @@ fn camera_report(camera: &CameraCounters) -> CameraReport {
 fn disk(folder: &Path) -> Option<DiskReport> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     Some(DiskReport { free_bytes: disk.f_bavail * disk.f_frsize, total_bytes: disk.f_blocks * disk.f_frsize })
-}
-
-fn temperature() -> Option<f32> {
-    let text = std::fs::read_to_string("/sys/class/thermal/thermal_zone0/temp").ok()?;
-    text.trim().parse::<f32>().ok().map(|thousandths| thousandths / 1000.0)
 }

@@ -1,6 +1,8 @@
 //! One file a subcommand; here is only which is which.
 
 mod alerts;
+mod camera;
+mod check;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
@@ -12,7 +14,7 @@ mod status;
 
 use anyhow::Result;
 
-use crate::cli::{AlertsCommand, Cli, Command, ConfigCommand, Exit, ModelCommand};
+use crate::cli::{AlertsCommand, CameraCommand, Cli, Command, ConfigCommand, Exit, ModelCommand};
 
 /// Runs the chosen command.
 ///
@@ -28,6 +30,11 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Model(ModelCommand::Verify) => model::verify(cli),
         Command::Model(ModelCommand::Bench { runs }) => model::bench(cli, *runs),
         Command::Alerts(AlertsCommand::List { limit }) => alerts::list(cli, *limit),
+        Command::Check { names } => check::run(cli, names),
+        Command::Camera(CameraCommand::Probe { camera, username, password_file }) => {
+            camera::probe(cli, camera, username.as_deref(), password_file.as_deref())
+        }
+        Command::Camera(CameraCommand::Snapshot { camera, out }) => camera::snapshot(cli, camera.as_deref(), out),
         Command::Config(ConfigCommand::Show) => config::show(cli),
         Command::Config(ConfigCommand::Validate) => config::validate(cli),
         #[cfg(feature = "demo")]

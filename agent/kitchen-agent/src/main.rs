@@ -3,6 +3,8 @@
 mod alert_desk;
 mod analysis;
 mod box_side;
+mod camera_measure;
+mod check;
 mod cli;
 mod clock;
 mod command;
@@ -43,7 +45,12 @@ fn main() -> ExitCode {
 /// Diagnostics go to stderr; data alone goes to stdout.
 fn start_log(cli: &cli::Cli) {
     // The embedded broker reports every client that leaves as an error.
-    let default = if cli.is_service() { "info" } else { "warn,rumqttd=off" };
+    let default = match cli.command {
+        _ if cli.is_service() => "info",
+        // What these find is their output.
+        cli::Command::Check { .. } | cli::Command::Camera(_) => "off",
+        _ => "warn,rumqttd=off",
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_env("KITCHEN_AGENT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     let colours = std::env::var_os("NO_COLOR").is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr());

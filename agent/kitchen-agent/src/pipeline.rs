@@ -123,6 +123,8 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
         state_dir: config.device.state_dir.clone(),
         clock: dyn_clock.clone(),
         started: clock.stamp(),
+        wake: Arc::clone(&wake),
+        hurry: Arc::default(),
     });
     let control = tokio::spawn(control::serve(control::socket_path(&config.device.state_dir), Arc::clone(&status)));
     let keeping = tokio::spawn(keep_house(store.clone(), dyn_clock.clone(), Arc::clone(&wake)));
@@ -408,7 +410,12 @@ async fn run_uplink(
         link.certificate_file.clone_from(&uplink.certificate_file);
         link.key_file.clone_from(&uplink.key_file);
         link.keepalive_s = uplink.keepalive_s;
-        let options = UplinkOptions { link, heartbeat_s: uplink.heartbeat_s, status: link_status };
+        let options = UplinkOptions {
+            link,
+            heartbeat_s: uplink.heartbeat_s,
+            status: link_status,
+            hurry: Arc::clone(&status.hurry),
+        };
         let outbox = StoredOutbox { store: store.clone(), device: config.device.id.clone(), clock: Arc::clone(clock) };
         let presence: Arc<AgentStatus> = Arc::clone(status);
         let running =

@@ -13,7 +13,7 @@ use kitchen_store::Store;
 use kitchen_uplink::{LinkStatus, Presence};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Counters of one camera's stages.
 #[derive(Debug)]
@@ -132,6 +132,10 @@ pub struct AgentStatus {
     pub state_dir: PathBuf,
     pub clock: Arc<dyn Clock>,
     pub started: Stamp,
+    /// Tells the uplink of new messages.
+    pub wake: Arc<Notify>,
+    /// Lets the uplink try again at once.
+    pub hurry: Arc<Notify>,
 }
 
 impl AgentStatus {
@@ -215,7 +219,7 @@ fn camera_report(camera: &CameraCounters) -> CameraReport {
     }
 }
 
-fn disk(folder: &Path) -> Option<DiskReport> {
+pub fn disk(folder: &Path) -> Option<DiskReport> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     Some(DiskReport { free_bytes: disk.f_bavail * disk.f_frsize, total_bytes: disk.f_blocks * disk.f_frsize })
 }

@@ -24,6 +24,8 @@ type Files = &'static [(&'static str, &'static str)];
 macro_rules! files {
     ($language:literal) => {
         &[
+            ("camera", include_str!(concat!("../locales/", $language, "/camera.ftl"))),
+            ("check", include_str!(concat!("../locales/", $language, "/check.ftl"))),
             ("fault", include_str!(concat!("../locales/", $language, "/fault.ftl"))),
             ("status", include_str!(concat!("../locales/", $language, "/status.ftl"))),
         ]

@@ -38,6 +38,8 @@ pub struct UplinkOptions {
     pub heartbeat_s: u32,
     /// Told at each change, for `status`.
     pub status: watch::Sender<LinkStatus>,
+    /// Ends the wait before the next connection: somebody stands at the box and wants to know now.
+    pub hurry: Arc<Notify>,
 }
 
 /// The link as `status` shows it.
@@ -91,6 +93,7 @@ pub async fn run(
         debug!(wait_ms = millis(wait), "waiting before the next connection");
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
+            () = options.hurry.notified() => {}
             () = cancelled(&mut uplink.cancel) => return Ok(()),
         }
     }

@@ -39,7 +39,7 @@ pub fn validate(cli: &Cli) -> Result<Exit> {
         Err(ConfigError::Problems(problems)) => {
             let problems = problems
                 .iter()
-                .map(|problem| json!({ "key": problem.key, "found": problem.found, "expected": problem.expected }));
+                .map(|problem| json!({ "key": problem.key, "found": problem.found, "expected": problem.expected.to_string() }));
             (false, problems.collect(), Vec::new())
         }
     };

@@ -71,6 +71,7 @@ pub fn get_in(language: Language, id: &str, values: &[(&str, &dyn Display)]) -> 
 
 /// Whether the catalogue has a text of this id.
 #[must_use]
+#[cfg_attr(not(test), allow(dead_code, reason = "the tests ask"))]
 pub fn has(id: &str) -> bool {
     catalogue(Language::En).has_message(id)
 }

@@ -89,7 +89,7 @@ fn made(name: &str, arguments: &str) -> PathBuf {
     }
     fs::create_dir_all(&folder).expect("the target folder takes folders");
     // Tests run at once: each makes its own file, the last rename wins, all are alike.
-    let unfinished = folder.join(format!("{}-{name}", std::process::id()));
+    let unfinished = folder.join(format!("{}-{:?}-{name}", std::process::id(), std::thread::current().id()));
     let mut command = Command::new(system("ffmpeg", "ffmpeg"));
     command.args(["-v", "error", "-nostdin", "-y"]).args(arguments.split(' '));
     command.args(["-movflags", "+faststart"]).arg(&unfinished);

@@ -86,10 +86,13 @@ fn lines(check: &Check) -> Vec<String> {
         None => check.name.as_str().to_owned(),
     };
     let Some(fault) = finding.fault else { return vec![format!("{mark} {name:<20} {}", finding.found)] };
-    let mut lines = vec![
-        format!("{mark} {name:<20} {fault} {}", fault.title()),
-        format!("    {}", text!("check-line-found", text = finding.found)),
-    ];
+    // A title names what has failed; what only may fail is said by what was found.
+    let mut lines = if finding.verdict == Verdict::Warn {
+        vec![format!("{mark} {name:<20} {}", finding.found)]
+    } else {
+        let found = text!("check-line-found", text = finding.found);
+        vec![format!("{mark} {name:<20} {fault} {}", fault.title()), format!("    {found}")]
+    };
     if let Some(expected) = &finding.expected {
         lines.push(format!("    {}", text!("check-line-expected", text = expected)));
     }

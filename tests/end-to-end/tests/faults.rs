@@ -402,7 +402,7 @@ fn copy(from: &Path, to: &Path) {
         let entry = entry.unwrap();
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         if source.is_dir() {
-            copy(&source, &target)
+            copy(&source, &target);
         } else {
             let _ = fs::copy(&source, &target).unwrap();
         }

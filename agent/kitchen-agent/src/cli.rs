@@ -65,9 +65,15 @@ pub enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Named checks with the next step
-    Check(Later),
+    #[command(after_help = "Examples:\n  kitchen-agent check\n  kitchen-agent check camera link.dns --json")]
+    Check {
+        /// One check (camera.view) or a group (camera) [default: all]
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Finds, probes and shows cameras
-    Camera(Later),
+    #[command(subcommand)]
+    Camera(CameraCommand),
     /// What waits to be sent
     #[command(subcommand)]
     Outbox(OutboxCommand),
@@ -230,6 +236,34 @@ pub enum ConfigCommand {
     Validate,
     /// Against the defaults
     Diff(Later),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CameraCommand {
+    /// Cameras on this network
+    Discover(Later),
+    /// What a stream is and how it should be set
+    #[command(after_help = "Examples:\n  kitchen-agent camera probe stove\n  \
+        kitchen-agent camera probe rtsp://192.168.8.64/Streaming/Channels/102 --username admin --password-file FILE")]
+    Probe {
+        /// An address, or the id of a configured camera
+        #[arg(value_name = "URL|ID")]
+        camera: String,
+        #[arg(long, value_name = "NAME")]
+        username: Option<String>,
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// One picture as JPEG
+    Snapshot {
+        /// The id of a configured camera [default: the only one]
+        #[arg(value_name = "ID")]
+        camera: Option<String>,
+        #[arg(long, value_name = "FILE", default_value = "snapshot.jpg")]
+        out: PathBuf,
+    },
+    /// A picture that is refreshed
+    Live(Later),
 }
 
 /// How a command ended.

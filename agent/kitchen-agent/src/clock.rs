@@ -16,6 +16,32 @@ const BUILT: i64 = 1_795_478_400_000;
 /// systemd-timesyncd touches it at each synchronisation.
 const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 
+/// The date of this program, before which no clock can be right.
+#[must_use]
+pub fn built() -> Wall {
+    let epoch = option_env!("SOURCE_DATE_EPOCH").and_then(|seconds| seconds.parse::<i64>().ok());
+    Wall::from_unix_millis(epoch.map_or(BUILT, |seconds| seconds * 1000))
+}
+
+/// What the system's clock shows, right or wrong.
+#[must_use]
+pub fn now() -> Wall {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall::from_unix_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Whether systemd-timesyncd has set the clock since the start.
+#[must_use]
+pub fn is_synchronised() -> bool {
+    Path::new(SYNCHRONISED).exists()
+}
+
+/// Whether the box has a clock with a battery.
+#[must_use]
+pub fn has_own_clock() -> bool {
+    Path::new("/dev/rtc0").exists()
+}
+
 /// Reads the kernel's clocks. The wall clock never goes below the floor.
 #[derive(Debug)]
 pub struct SystemClock {
@@ -25,8 +51,7 @@ pub struct SystemClock {
 impl SystemClock {
     #[must_use]
     pub fn new() -> Arc<Self> {
-        let epoch = option_env!("SOURCE_DATE_EPOCH").and_then(|seconds| seconds.parse::<i64>().ok());
-        Arc::new(Self { floor_ms: AtomicI64::new(epoch.map_or(BUILT, |seconds| seconds * 1000)) })
+        Arc::new(Self { floor_ms: AtomicI64::new(built().as_unix_millis()) })
     }
 
     /// The last time saved on disk: it is not earlier now.
@@ -43,14 +68,13 @@ impl Clock for SystemClock {
     }
 
     fn stamp(&self) -> Stamp {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        let now = now().as_unix_millis();
         let floor = self.floor_ms.load(Ordering::Relaxed);
         let quality = if now < floor {
             TimeQuality::Floor
-        } else if Path::new(SYNCHRONISED).exists() {
+        } else if is_synchronised() {
             TimeQuality::Ntp
-        } else if Path::new("/dev/rtc0").exists() {
+        } else if has_own_clock() {
             TimeQuality::Rtc
         } else {
             TimeQuality::Floor

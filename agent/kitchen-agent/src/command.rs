@@ -3,6 +3,8 @@
 mod alert_show;
 mod alerts;
 mod bundle;
+mod camera;
+mod check;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
@@ -19,7 +21,9 @@ use anyhow::Result;
 use kitchen_core::rules::RuleId;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::cli::{AlertsCommand, Cli, Command, ConfigCommand, Exit, Language, ModelCommand, OutboxCommand};
+use crate::cli::{
+    AlertsCommand, CameraCommand, Cli, Command, ConfigCommand, Exit, Language, ModelCommand, OutboxCommand,
+};
 use crate::notice::notice;
 use crate::scrub;
 use crate::text::{self, text};
@@ -43,6 +47,11 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Outbox(OutboxCommand::Show { id }) => outbox::show(cli, id),
         Command::Log(arguments) => log::run(cli, arguments),
         Command::Bundle(arguments) => bundle::run(cli, arguments),
+        Command::Check { names } => check::run(cli, names),
+        Command::Camera(CameraCommand::Probe { camera, username, password_file }) => {
+            camera::probe(cli, camera, username.as_deref(), password_file.as_deref())
+        }
+        Command::Camera(CameraCommand::Snapshot { camera, out }) => camera::snapshot(cli, camera.as_deref(), out),
         Command::Config(ConfigCommand::Show) => config::show(cli),
         Command::Config(ConfigCommand::Validate) => config::validate(cli),
         #[cfg(feature = "demo")]

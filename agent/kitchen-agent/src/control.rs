@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use kitchen_uplink::explain::LinkReason;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tracing::{debug, info, warn};
@@ -25,6 +27,41 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[serde(tag = "ask", rename_all = "snake_case")]
 enum Request {
     Status,
+    /// Send a record of this type to the district now; answered by its id.
+    SendRecord {
+        kind: String,
+    },
+    /// How far a record has come.
+    Delivery {
+        id: String,
+    },
+    /// Of a newer program.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How far a record has come, and how the link fares.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DeliveryReport {
+    /// The district has acknowledged it.
+    pub receipted: bool,
+    pub connected: bool,
+    /// `forbidden`, `refused`, `second_box` or `other`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The running agent as another program of this box sees it.
+#[derive(Debug)]
+pub enum AgentState {
+    Up(Box<StatusReport>),
+    Down,
+    /// It holds its socket open and says nothing.
+    Silent,
+    /// This user may not ask it.
+    NotForUs,
 }
 
 /// Where the socket lies: systemd's runtime folder, or beside the state where there is none.
@@ -74,10 +111,86 @@ async fn answer(stream: UnixStream, status: Arc<AgentStatus>) -> Result<()> {
             let report = tokio::task::spawn_blocking(move || status.report()).await?;
             serde_json::to_vec(&report)?
         }
+        Request::SendRecord { kind } => {
+            let id = tokio::task::spawn_blocking(move || send(&status, &kind)).await??;
+            serde_json::to_vec(&json!({ "id": id }))?
+        }
+        Request::Delivery { id } => {
+            let report = tokio::task::spawn_blocking(move || delivered(&status, &id)).await??;
+            serde_json::to_vec(&report)?
+        }
+        Request::Unknown => serde_json::to_vec(&json!({ "error": "unknown request" }))?,
     };
     reply.push(b'\n');
     writer.write_all(&reply).await?;
     Ok(())
+}
+
+fn send(status: &AgentStatus, kind: &str) -> Result<String> {
+    let id = status.store.append_record(status.clock.stamp(), kind, json!({}))?;
+    status.wake.notify_one();
+    status.hurry.notify_one();
+    Ok(id.to_string())
+}
+
+fn delivered(status: &AgentStatus, id: &str) -> Result<DeliveryReport> {
+    let receipted = status.store.outbox_load(id)?.is_none();
+    let link = status.link.borrow().clone();
+    let trouble = link.last_error.as_ref().map(|trouble| match trouble.reason {
+        LinkReason::TopicForbidden => "forbidden",
+        LinkReason::CertificateRefused | LinkReason::NotAuthorised => "refused",
+        LinkReason::SecondBox => "second_box",
+        _ => "other",
+    });
+    Ok(DeliveryReport {
+        receipted,
+        connected: link.connected_since.is_some(),
+        trouble: trouble.map(str::to_owned),
+        error: link.last_error.map(|trouble| trouble.text),
+    })
+}
+
+/// Whether an agent runs, and what it says.
+#[must_use]
+pub fn agent_state(path: &Path) -> AgentState {
+    use std::io::ErrorKind;
+    match ask::<StatusReport>(path, &Request::Status) {
+        Ok(report) => AgentState::Up(Box::new(report)),
+        Err(error) => match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => AgentState::Down,
+            Some(ErrorKind::WouldBlock | ErrorKind::TimedOut) => AgentState::Silent,
+            _ => AgentState::NotForUs,
+        },
+    }
+}
+
+/// Lets the agent send a record of this type; its id.
+///
+/// # Errors
+/// When the agent does not do it.
+pub fn send_record(path: &Path, kind: &str) -> Result<String> {
+    let answer: serde_json::Value = ask(path, &Request::SendRecord { kind: kind.to_owned() })?;
+    answer["id"].as_str().map(str::to_owned).context("the agent can't send a record: is it of another version?")
+}
+
+/// How far that record has come.
+///
+/// # Errors
+/// When the agent does not say.
+pub fn delivery(path: &Path, id: &str) -> Result<DeliveryReport> {
+    ask(path, &Request::Delivery { id: id.to_owned() })
+}
+
+fn ask<T: serde::de::DeserializeOwned>(path: &Path, request: &Request) -> Result<T> {
+    use std::io::{BufRead as _, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut request = serde_json::to_vec(request)?;
+    request.push(b'\n');
+    stream.write_all(&request)?;
+    let mut line = String::new();
+    std::io::BufReader::new(stream).read_line(&mut line)?;
+    Ok(serde_json::from_str(&line)?)
 }
 
 /// Asks the running agent how it is.

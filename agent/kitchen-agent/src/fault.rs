@@ -14,6 +14,7 @@ macro_rules! faults {
         pub enum Fault { $($name,)* }
 
         impl Fault {
+            #[cfg_attr(not(test), allow(dead_code, reason = "the tests go through them"))]
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// `K-CAM-03`: never changed, never used again for something else.

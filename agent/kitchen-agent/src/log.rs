@@ -14,7 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Command};
 use crate::scrub::{self, ScrubbedStderr};
 
 /// Overrides what is logged, e.g. `debug`.
@@ -23,7 +23,12 @@ const FILTER: &str = "KITCHEN_AGENT_LOG";
 /// Starts the log and reports panics to it.
 pub fn start(cli: &Cli) {
     // The embedded broker reports every client that leaves as an error.
-    let default = if cli.is_service() { "info" } else { "warn,rumqttd=off" };
+    let default = match cli.command {
+        _ if cli.is_service() => "info",
+        // What these find is their output.
+        Command::Check { .. } | Command::Camera(_) => "off",
+        _ => "warn,rumqttd=off",
+    };
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(default));
     let journal = (cli.is_service() && is_read_by_the_journal()).then(Journal::open).flatten();
     let stderr = journal.is_none().then(|| {

@@ -3,6 +3,8 @@
 mod alert_desk;
 mod analysis;
 mod box_side;
+mod camera_measure;
+mod check;
 mod cli;
 mod clock;
 mod command;

@@ -160,6 +160,8 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
         machine,
         farewell: OnceLock::new(),
         uplink_pulse: Mutex::default(),
+        wake: Arc::clone(&wake),
+        hurry: Arc::default(),
     });
     start_uplink(&mut supervisor, &config, &status, &wake, link_sender, &stopped)?;
     let control = tokio::spawn(control::serve(control::socket_path(&config.device.state_dir), Arc::clone(&status)));
@@ -589,7 +591,12 @@ fn start_uplink(
         link.certificate_file.clone_from(&uplink.certificate_file);
         link.key_file.clone_from(&uplink.key_file);
         link.keepalive_s = uplink.keepalive_s;
-        let options = UplinkOptions { link, heartbeat_s: uplink.heartbeat_s, status: link_status.clone() };
+        let options = UplinkOptions {
+            link,
+            heartbeat_s: uplink.heartbeat_s,
+            status: link_status.clone(),
+            hurry: Arc::clone(&status.hurry),
+        };
         let (store, clock) = (status.store.clone(), Arc::clone(&status.clock));
         let outbox = Arc::new(StoredOutbox { store, device: device.clone(), clock: Arc::clone(&clock) });
         *status.uplink_pulse.lock().unwrap_or_else(PoisonError::into_inner) = Some(pulse.clone());

@@ -12,7 +12,7 @@ use kitchen_core::wire::{CameraHealth, HeartbeatBody, OutboxHealth, RuleState, S
 use kitchen_store::Store;
 use kitchen_uplink::{LinkStatus, Presence};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::explain;
 use crate::machine::Machine;
@@ -156,6 +156,10 @@ pub struct AgentStatus {
     pub farewell: OnceLock<String>,
     /// The uplink's sign of life; it is another one after each restart.
     pub uplink_pulse: Mutex<Option<Pulse>>,
+    /// Tells the uplink of new messages.
+    pub wake: Arc<Notify>,
+    /// Lets the uplink try again at once.
+    pub hurry: Arc<Notify>,
 }
 
 impl AgentStatus {
@@ -263,7 +267,7 @@ fn camera_report(camera: &CameraCounters) -> CameraReport {
     }
 }
 
-fn disk(folder: &Path) -> Option<DiskReport> {
+pub fn disk(folder: &Path) -> Option<DiskReport> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     Some(DiskReport { free_bytes: disk.f_bavail * disk.f_frsize, total_bytes: disk.f_blocks * disk.f_frsize })
 }

@@ -26,6 +26,8 @@ macro_rules! files {
         &[
             ("alert_show", include_str!(concat!("../locales/", $language, "/alert_show.ftl"))),
             ("bundle", include_str!(concat!("../locales/", $language, "/bundle.ftl"))),
+            ("camera", include_str!(concat!("../locales/", $language, "/camera.ftl"))),
+            ("check", include_str!(concat!("../locales/", $language, "/check.ftl"))),
             ("command", include_str!(concat!("../locales/", $language, "/command.ftl"))),
             ("error", include_str!(concat!("../locales/", $language, "/error.ftl"))),
             ("fault", include_str!(concat!("../locales/", $language, "/fault.ftl"))),
@@ -86,6 +88,7 @@ pub fn get_or(id: &str, otherwise: &str) -> String {
 
 /// Whether the catalogue has a text of this id.
 #[must_use]
+#[cfg_attr(not(test), allow(dead_code, reason = "the tests ask"))]
 pub fn has(id: &str) -> bool {
     catalogue(Language::En).has_message(id)
 }

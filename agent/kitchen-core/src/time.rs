@@ -79,6 +79,13 @@ impl Wall {
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
     }
 
+    /// The time in a `Date` header of HTTP or RTSP, e.g. `Tue, 24 Nov 2026 05:12:31 GMT`.
+    #[must_use]
+    pub fn from_date_header(text: &str) -> Option<Self> {
+        let timestamp = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+        Some(Self(timestamp.as_millisecond()))
+    }
+
     /// Weekday (0 is Monday) and minutes since midnight in `zone`.
     #[must_use]
     pub fn local(self, zone: &TimeZone) -> LocalTime {
@@ -192,6 +199,13 @@ mod tests {
         assert_eq!(wall.to_string(), "2026-11-24T05:12:31.250Z");
         assert_eq!(wall.to_string().parse::<Wall>().expect("own format"), wall);
         assert_eq!(Wall::from_unix_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_date_header_is_read() {
+        let wall = Wall::from_date_header("Tue, 24 Nov 2026 05:12:31 GMT").expect("a date");
+        assert_eq!(wall.to_string(), "2026-11-24T05:12:31.000Z");
+        assert_eq!(Wall::from_date_header("yesterday"), None);
     }
 
     #[test]

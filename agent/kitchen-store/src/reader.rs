@@ -12,7 +12,7 @@ use crate::database::BUSY_TIMEOUT;
 use crate::error::{During as _, StoreError};
 use crate::files::Layout;
 use crate::outbox_list::{self, OutboxContent, OutboxRow};
-use crate::{outbox, schema};
+use crate::{identity, outbox, schema};
 
 /// A store opened for reading only.
 #[derive(Debug)]
@@ -101,6 +101,24 @@ impl Reader {
     /// When the database can't be read.
     pub fn outbox_health(&self, now: Wall) -> Result<OutboxHealth, StoreError> {
         outbox::health(&self.connection, now)
+    }
+
+    /// The first damage that SQLite finds when it goes through the whole file.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn damage(&self) -> Result<Option<String>, StoreError> {
+        let check = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+        let found = self.connection.query_row("PRAGMA quick_check(1)", [], check).during("check", "the pages")?;
+        Ok((found != "ok").then_some(found))
+    }
+
+    /// The time below which the clock shall not start again.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn saved_time(&self) -> Result<Option<Wall>, StoreError> {
+        identity::saved_time(&self.connection)
     }
 }
 

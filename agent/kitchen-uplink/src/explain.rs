@@ -113,7 +113,7 @@ fn explain_state(error: &StateError, broker: &Broker, client_id: &str) -> LinkTr
     }
 }
 
-fn explain_io(error: &io::Error, broker: &Broker, client_id: &str) -> LinkTrouble {
+pub(crate) fn explain_io(error: &io::Error, broker: &Broker, client_id: &str) -> LinkTrouble {
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return explain_tls(tls, broker, client_id);
     }
@@ -211,7 +211,7 @@ fn not_authorised(client_id: &str) -> LinkTrouble {
     ))
 }
 
-fn no_answer(broker: &Broker) -> LinkTrouble {
+pub(crate) fn no_answer(broker: &Broker) -> LinkTrouble {
     let Broker { host, port, .. } = broker;
     LinkReason::NoAnswer.because(format!("no answer from {host}:{port}: check the modem, the route and the firewall"))
 }

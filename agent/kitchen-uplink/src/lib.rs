@@ -5,6 +5,7 @@ pub mod clip;
 pub mod explain;
 pub mod mqtt;
 pub mod outbox;
+pub mod probe;
 pub mod reconnect;
 pub mod tls;
 pub mod uplink;

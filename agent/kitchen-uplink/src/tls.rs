@@ -88,10 +88,7 @@ pub fn client_config(
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         return Err(LinkError::NoProvider);
     }
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in certificates("uplink.ca_file", ca_file)? {
-        roots.add(certificate).map_err(LinkError::Identity)?;
-    }
+    let roots = roots(ca_file)?;
     let chain = certificates("uplink.certificate_file", certificate_file)?;
     let setting = "uplink.key_file";
     let path = key_file.ok_or(LinkError::FileNotSet { setting })?;
@@ -101,6 +98,15 @@ pub fn client_config(
         .with_client_auth_cert(chain, key)
         .map_err(LinkError::Identity)?;
     Ok(Arc::new(config))
+}
+
+/// The authorities in the CA's file.
+pub(crate) fn roots(ca_file: Option<&Path>) -> Result<rustls::RootCertStore, LinkError> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates("uplink.ca_file", ca_file)? {
+        roots.add(certificate).map_err(LinkError::Identity)?;
+    }
+    Ok(roots)
 }
 
 fn certificates(setting: &'static str, path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, LinkError> {

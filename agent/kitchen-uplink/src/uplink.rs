@@ -40,6 +40,8 @@ pub struct UplinkOptions {
     pub heartbeat_s: u32,
     /// Told at each change, for `status`.
     pub status: watch::Sender<LinkStatus>,
+    /// Ends the wait before the next connection: somebody stands at the box and wants to know now.
+    pub hurry: Arc<Notify>,
 }
 
 /// The link as `status` shows it.
@@ -96,6 +98,7 @@ pub async fn run(
             uplink.presence.progress();
             tokio::select! {
                 () = tokio::time::sleep_until(until.min(Instant::now() + PROGRESS_INTERVAL)) => {}
+                () = options.hurry.notified() => break,
                 () = cancelled(&mut uplink.cancel) => return Ok(()),
             }
         }

@@ -4,6 +4,7 @@
 
 mod backoff;
 pub mod file;
+mod greeting;
 mod rtsp;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use crate::access_unit::{AccessUnit, StreamInfo};
 use crate::camera::backoff::Backoff;
 
 pub use crate::camera::file::FileVideo;
+pub use crate::camera::greeting::Greeting;
 
 /// A camera that delivers no access unit for so long is hung.
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
@@ -146,6 +148,26 @@ impl CameraSource {
             Location::Rtsp { url, .. } => url.to_string(),
             Location::File(path) => format!("file://{}", path.display()),
         }
+    }
+
+    /// Whether the camera answers at all, without opening a stream.
+    ///
+    /// # Errors
+    /// [`CameraError::Unreachable`], [`CameraError::TimedOut`] when it takes the connection and says nothing.
+    pub async fn greet(&self, limit: Duration) -> Result<Greeting, CameraError> {
+        match &self.location {
+            Location::Rtsp { url, .. } => greeting::ask(url, limit).await,
+            Location::File(path) => match tokio::fs::File::open(path).await {
+                Ok(_) => Ok(Greeting::default()),
+                Err(source) => Err(CameraError::File { path: path.clone(), source }),
+            },
+        }
+    }
+
+    /// Whether it is a video file instead of a camera.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        matches!(self.location, Location::File(_))
     }
 
     /// Opens once and delivers units until the stream is lost; returns why.

@@ -64,6 +64,37 @@ impl Certificates {
         Identity { ca: self.directory.join("ca.pem"), ..foreign.device(id) }
     }
 
+    /// Gives the broker a certificate that has expired.
+    pub fn expire_broker(&self) {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a host name");
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        self.issue("broker", params, ExtendedKeyUsagePurpose::ServerAuth);
+    }
+
+    /// Gives the broker a certificate for another name.
+    pub fn rename_broker(&self, host: &str) {
+        let params = CertificateParams::new([host.to_owned()]).expect("a host name");
+        self.issue("broker", params, ExtendedKeyUsagePurpose::ServerAuth);
+    }
+
+    /// The certificate of an authority that has signed nothing here.
+    #[must_use]
+    pub fn foreign_authority(&self) -> PathBuf {
+        let foreign = Self::make(&self.directory.join("foreign"));
+        foreign.directory.join("ca.pem")
+    }
+
+    /// A box's certificate that has expired.
+    #[must_use]
+    pub fn expired_device(&self, id: &str) -> Identity {
+        let mut params = named(id);
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        self.issue(id, params, ExtendedKeyUsagePurpose::ClientAuth);
+        self.identity(id)
+    }
+
     fn client(&self, name: &str) -> Identity {
         let identity = self.identity(name);
         if !identity.certificate.exists() {

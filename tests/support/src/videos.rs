@@ -43,6 +43,13 @@ pub fn lens_covered() -> PathBuf {
     made("lens_covered.mp4", &format!("{input} {cover} -t 50 {CAMERA}"))
 }
 
+/// 10 s of a covered lens.
+#[must_use]
+pub fn covered() -> PathBuf {
+    let cover = "-vf drawbox=color=black:thickness=fill,noise=alls=2:allf=t";
+    from_people("covered.mp4", &format!("{cover} -t 10 {CAMERA}"))
+}
+
 /// People for 5 s, then the same picture for 25 s, without a bit of change: no keyframe comes to encode it anew.
 #[must_use]
 pub fn frozen() -> PathBuf {
@@ -82,7 +89,7 @@ fn made(name: &str, arguments: &str) -> PathBuf {
     }
     fs::create_dir_all(&folder).expect("the target folder takes folders");
     // Tests run at once: each makes its own file, the last rename wins, all are alike.
-    let unfinished = folder.join(format!("{}-{name}", std::process::id()));
+    let unfinished = folder.join(format!("{}-{:?}-{name}", std::process::id(), std::thread::current().id()));
     let mut command = Command::new(system("ffmpeg", "ffmpeg"));
     command.args(["-v", "error", "-nostdin", "-y"]).args(arguments.split(' '));
     command.args(["-movflags", "+faststart"]).arg(&unfinished);

@@ -322,7 +322,12 @@ impl Kitchen {
         let wake = Arc::new(Notify::new());
         let (cancel, cancelled) = watch::channel(false);
         let (sender, status) = watch::channel(LinkStatus::default());
-        let options = UplinkOptions { link: LinkOptions::new(&broker.url(), DEVICE), heartbeat_s: 1, status: sender };
+        let options = UplinkOptions {
+            link: LinkOptions::new(&broker.url(), DEVICE),
+            heartbeat_s: 1,
+            status: sender,
+            hurry: Arc::default(),
+        };
         let clock = Arc::new(SystemClock(Instant::now()));
         let (waiting, woken) = (outbox.clone(), wake.clone());
         let task = tokio::spawn(async move {

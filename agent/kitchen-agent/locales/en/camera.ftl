@@ -1,0 +1,19 @@
+# `kitchen-agent camera`.
+camera-probing = looking at { $address } for up to { $seconds } s …
+camera-opening = opening { $address } …
+camera-which = which camera? name one of: { $ids }
+camera-unknown = no camera { $id } in the configuration; there are: { $ids }
+camera-no-picture = the stream came, but no picture could be decoded: set a keyframe every 2 s in the camera's menu
+camera-unwritable = can't write { $path }: name another file with --out
+camera-snapshot = { $path } ({ $size })
+camera-stream = H.264 ({ $codec }), { $width }×{ $height }, { $rate } pictures a second
+camera-weight = { $kilobits } kbit/s, a keyframe every { $keyframes } s
+camera-clock = the camera's clock is { $seconds } s off this box's
+camera-good = ✓ good as it is
+camera-advice-smart = keyframes come irregularly: switch Smart Codec (H.264+) off in the camera's menu
+camera-advice-keyframes = { $seconds } s without a keyframe: set the keyframe interval (I frame) to 2 s
+camera-advice-b-frames = the stream has B-frames: set the profile to Baseline or Main and B-frames to 0
+camera-advice-bit-rate = too heavy for clips: set the sub-stream's bit-rate to at most { $kilobits } kbit/s
+camera-advice-rate = set the frame rate to 10 to 15
+camera-advice-damage = the stream is damaged on its way: replace the network cable
+camera-advice-clock = the camera's clock is { $seconds } s off: set the time server (NTP) in the camera's menu

@@ -1,0 +1,19 @@
+# `kitchen-agent camera`。
+camera-probing = 正在检测 { $address }，最多 { $seconds } 秒……
+camera-opening = 正在打开 { $address } ……
+camera-which = 请指定摄像头：{ $ids }
+camera-unknown = 配置中没有摄像头 { $id }；现有：{ $ids }
+camera-no-picture = 有码流但无法解码：在摄像头菜单中把关键帧间隔设为 2 秒
+camera-unwritable = 无法写入 { $path }：请用 --out 指定其他文件
+camera-snapshot = { $path }（{ $size }）
+camera-stream = H.264（{ $codec }），{ $width }×{ $height }，每秒 { $rate } 帧
+camera-weight = 码率 { $kilobits } kbit/s，关键帧间隔 { $keyframes } 秒
+camera-clock = 摄像头时钟与本机相差 { $seconds } 秒
+camera-good = ✓ 设置合适
+camera-advice-smart = 关键帧间隔不固定：在摄像头菜单中关闭智能编码（H.264+）
+camera-advice-keyframes = { $seconds } 秒没有关键帧：把关键帧（I 帧）间隔设为 2 秒
+camera-advice-b-frames = 码流含 B 帧：把编码档次设为 Baseline 或 Main，关闭 B 帧
+camera-advice-bit-rate = 码率过高，录像片段会超限：子码流码率不要超过 { $kilobits } kbit/s
+camera-advice-rate = 把帧率设为 10 至 15
+camera-advice-damage = 码流在传输中损坏：更换网线
+camera-advice-clock = 摄像头时钟相差 { $seconds } 秒：在摄像头菜单中设置校时服务器（NTP）

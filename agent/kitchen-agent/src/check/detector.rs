@@ -1,0 +1,91 @@
+//! The detector: do the model's files have their hashes, and is a look as fast as the cameras want?
+//! Asks the running agent for the time of its looks instead of competing with it.
+
+use std::sync::Arc;
+
+use kitchen_core::config::Config;
+use kitchen_vision::detect::{Detector, Manifest, ModelError};
+
+use super::{Context, Finding, Name, Reports};
+use crate::config_file;
+use crate::control::AgentState;
+use crate::fault::Fault;
+use crate::pipeline::MODEL;
+use crate::text::text;
+
+pub(super) async fn check(context: Arc<Context>, mut reports: Reports) {
+    let look_ms = match &context.agent {
+        AgentState::Up(report) => report.cameras.iter().filter_map(|camera| camera.look_ms).reduce(f64::max),
+        _ => None,
+    };
+    // It reports by itself; a panic in it leaves its checks unfinished.
+    let _ = tokio::task::spawn_blocking(move || look(&context.config, look_ms, &mut reports)).await;
+}
+
+fn look(config: &Config, look_ms: Option<f64>, reports: &mut Reports) {
+    let models_dir = config_file::models_dir(config);
+    let folder = models_dir.join(MODEL);
+    let files = Manifest::read(&folder).and_then(|manifest| manifest.read_network(&folder).map(|_| manifest));
+    let manifest = match files {
+        Ok(manifest) => manifest,
+        Err(error) => return reports.tell(Name::DetectorLoad, failed(&error)),
+    };
+    let found = format!("{} {}", manifest.name, manifest.version);
+    if let Some(look_ms) = look_ms {
+        reports.tell(Name::DetectorLoad, Finding::ok(found));
+        return reports.tell(Name::DetectorSpeed, speed(look_ms, config));
+    }
+    let threads = config.detector.threads;
+    let run = Detector::load(&models_dir, MODEL, config.detector.engine, threads).and_then(|mut detector| {
+        // The first run warms up what the second is timed with.
+        detector.verify_golden()?;
+        let began = std::time::Instant::now();
+        let report = detector.verify_golden()?;
+        Ok((began.elapsed(), report.ok, detector.engine_name()))
+    });
+    match run {
+        Err(error) => reports.tell(Name::DetectorLoad, failed(&error)),
+        Ok((_, false, engine)) => {
+            let found = text!("check-detector-differs", engine = engine);
+            let expected = text!("check-detector-golden");
+            reports.tell(Name::DetectorLoad, Finding::fail(Fault::ModelBroken, found, expected));
+        }
+        Ok((took, true, engine)) => {
+            reports.tell(Name::DetectorLoad, Finding::ok(format!("{found}, {engine}")));
+            reports.tell(Name::DetectorSpeed, speed(took.as_secs_f64() * 1000.0, config));
+        }
+    }
+}
+
+fn speed(look_ms: f64, config: &Config) -> Finding {
+    let wanted: f32 = config.cameras.iter().map(|camera| camera.analyse_fps).sum();
+    let found = text!("check-detector-look", milliseconds = format!("{look_ms:.0}"));
+    if wanted <= 0.0 {
+        return Finding::ok(found);
+    }
+    let limit_ms = 1000.0 / f64::from(wanted);
+    let expected = text!("check-detector-expected", milliseconds = format!("{limit_ms:.0}"));
+    if look_ms > limit_ms {
+        Finding::fail(Fault::DetectorSlow, found, expected)
+    } else if look_ms > limit_ms * 0.7 {
+        Finding::warn(Fault::DetectorSlow, found, expected)
+    } else {
+        Finding::ok(found)
+    }
+}
+
+fn failed(error: &ModelError) -> Finding {
+    let (fault, expected) = match error {
+        ModelError::Read { .. } => (Fault::ModelMissing, text!("check-detector-installed")),
+        ModelError::Checksum { .. } | ModelError::Manifest { .. } => {
+            (Fault::ModelTampered, text!("check-detector-unchanged"))
+        }
+        ModelError::Golden { .. } | ModelError::Engine { .. } => (Fault::ModelBroken, text!("check-detector-golden")),
+    };
+    let found = match error {
+        ModelError::Read { path, source } => format!("{}: {source}", path.display()),
+        ModelError::Checksum { path, found, .. } => format!("{}: SHA-256 {}…", path.display(), &found[..12]),
+        other => other.to_string(),
+    };
+    Finding::fail(fault, found, expected)
+}

@@ -406,7 +406,7 @@ async fn run_uplink(
         let mut link = LinkOptions::new(&uplink.broker, &config.device.id);
         link.ca_file.clone_from(&uplink.ca_file);
         link.certificate_file.clone_from(&uplink.certificate_file);
-        link.key_file.clone_from(&uplink.key_file);
+        link.key_file = uplink.key_file.as_deref().map(config_file::secret);
         link.keepalive_s = uplink.keepalive_s;
         let options = UplinkOptions { link, heartbeat_s: uplink.heartbeat_s, status: link_status };
         let outbox = StoredOutbox { store: store.clone(), device: config.device.id.clone(), clock: Arc::clone(clock) };

@@ -35,8 +35,8 @@ make_root() {
     trap forget_foreign_programs EXIT
     mmdebstrap --quiet --mode=root --variant=essential --architectures="$debian" --keyring="$keyring" \
         --include=systemd-sysv,udev,dbus,libstdc++6 --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/man/*' \
-        --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$image/root.tar.new" "deb $mirror $suite main" >&2
-    mv "$image/root.tar.new" "$image/root.tar"
+        --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$image/new-root.tar" "deb $mirror $suite main" >&2
+    mv "$image/new-root.tar" "$image/root.tar"
 }
 
 # Kernel and busybox, with an apt of its own: this system's sources and packages stay as they are.

@@ -1,12 +1,12 @@
 #!/bin/bash
 # Runs inside of the emulated box, as its only job: installs the package as an installer would, configures it, waits for
-# the district's acknowledgement, updates, removes and purges it. One line for each thing seen, with the box's uptime.
+# the district's acknowledgement, updates, removes and purges it. One line for each thing seen, with the box's uptime;
+# the first failure ends it with the service's log.
 set -uo pipefail
 cd /var/tmp/kitchen
 export LANG=C.UTF-8 NO_COLOR=1 DEBIAN_FRONTEND=noninteractive
 service=kitchen-agent.service
 database=/var/lib/kitchen-agent/store
-failed=0
 
 uptime() {
     cut -d' ' -f1 /proc/uptime
@@ -16,7 +16,7 @@ tell() {
     printf 'BOX %7s s  %s\n' "$(uptime)" "$*"
 }
 
-# expect WHAT COMMAND…: says whether it came true, and what it said when not.
+# expect WHAT COMMAND…: says whether it came true; when not, what it said, and ends.
 expect() {
     local what=$1 said
     shift
@@ -25,7 +25,9 @@ expect() {
     else
         tell "FAILED  $what: $*"
         sed 's/^/BOX          /' <<<"$said"
-        failed=1
+        journalctl -u "$service" --no-pager -o short-monotonic | tail -60 | sed 's/^/BOX log  /'
+        tell 'finished: failed'
+        exit 1
     fi
 }
 
@@ -114,6 +116,4 @@ expect 'its alerts stay' test -e "$database"
 expect 'it is purged' dpkg -P kitchen-agent
 expect 'its alerts are gone' test ! -e /var/lib/kitchen-agent
 expect 'its secrets are gone' test ! -e /etc/kitchen-agent
-[ "$failed" = 0 ] || journalctl -u "$service" --no-pager -o short-monotonic | tail -60 | sed 's/^/BOX log  /'
-tell "finished: $([ "$failed" = 0 ] && echo passed || echo failed)"
-exit "$failed"
+tell 'finished: passed'

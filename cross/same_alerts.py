@@ -9,7 +9,7 @@ from pathlib import Path
 
 # A score or a box's corner as a fraction of the picture: a hundredth is less than what one frame's noise changes.
 TOLERANCE = 0.01
-# Boxes are drawn into the picture, and rounding moves a line by a pixel.
+# Lines, colours and the JPEG are computed by other instructions, which round otherwise.
 PICTURE = {"sha256", "bytes", "original_sha256"}
 
 

@@ -29,11 +29,11 @@ has() {
 }
 
 missing_packages() {
+    has systemd-analyze || echo systemd
     has mosquitto || echo mosquitto
     has mosquitto_sub || echo mosquitto-clients
     has ffmpeg && has ffprobe || echo ffmpeg
     has c++ || echo g++
-    has systemd-analyze || echo systemd
     has_venv || echo python3-venv
     has_rtsp_server || echo python3-gi gir1.2-gst-rtsp-server-1.0 \
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad

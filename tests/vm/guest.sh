@@ -25,6 +25,7 @@ expect() {
     else
         tell "FAILED  $what: $*"
         sed 's/^/BOX          /' <<<"$said"
+        kitchen-agent status --lang en 2>&1 | sed 's/^/BOX status  /'
         journalctl -u "$service" --no-pager -o short-monotonic | tail -60 | sed 's/^/BOX log  /'
         tell 'finished: failed'
         exit 1

@@ -113,7 +113,7 @@ boot() {
         -drive "file=$work/disk,format=raw,if=none,id=disk" -device virtio-blk-device,drive=disk \
         -kernel "$image/vmlinuz" -initrd "$image/initrd.gz" \
         -append 'console=ttyAMA0 root=/dev/vda rw quiet loglevel=3 systemd.show_status=0 mitigations=off audit=0' \
-        </dev/null | tr -d '\r' | tee "$log" | grep --line-buffered '^BOX' >&2
+        </dev/null | sed -u 's/\r$//' | tee "$log" | grep --line-buffered '^BOX' >&2
 }
 
 district_has() {

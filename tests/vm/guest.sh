@@ -100,7 +100,8 @@ expect 'it runs as its own user' runs_as_kitchen
 expect 'status says that the box is healthy' within 120 healthy
 expect 'the district acknowledges an alert' within 300 acknowledged
 expect 'its state is private' private /var/lib/kitchen-agent kitchen:kitchen\ 750
-if ! kitchen-agent check --lang en 2>&1 | grep -q 'not available in this version'; then
+said=$(kitchen-agent check --lang en 2>&1) || true
+if [[ $said != *'not available in this version'* ]]; then
     expect 'check finds nothing wrong' kitchen-agent check --lang en
 fi
 tell "memory $(systemctl show --value -p MemoryCurrent "$service") bytes, restarts $(systemctl show --value -p NRestarts "$service")"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The longer checks, for before a release: the tests many times over, the benchmarks, and how they compare with
-# libavcodec and ONNX Runtime. About half an hour.
+# The longer checks, for before a release: the tests many times over, the benchmarks, how they compare with libavcodec and
+# ONNX Runtime, and the ARM build and its package under emulators. More than an hour, the last part as root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,3 +15,6 @@ done
 cargo build --release --workspace --bins
 cargo bench -p kitchen-end-to-end
 "$target/test-python/bin/python" tests/end-to-end/benches/reference.py "$target"
+cross/test-qemu.sh
+cross/package.sh amd64
+tests/vm/run.sh bookworm

@@ -29,6 +29,7 @@ has() {
 }
 
 missing_packages() {
+    has systemd-analyze || echo systemd
     has mosquitto || echo mosquitto
     has mosquitto_sub || echo mosquitto-clients
     has ffmpeg && has ffprobe || echo ffmpeg

@@ -68,8 +68,22 @@ pub fn password(camera: &CameraConfig) -> Result<Option<String>> {
     let Some(path) = &camera.password_file else { return Ok(None) };
     let what =
         || notice!("config-password-unreadable", Fault::SecretUnreadable, camera = &camera.id, path = path.display());
-    let text = std::fs::read_to_string(path).with_context(what).context(Problem)?;
+    let text = std::fs::read_to_string(secret(path)).with_context(what).context(Problem)?;
     Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
+}
+
+/// Where a secret is read: systemd's copy of a file beside the installed configuration that only root may read, else the
+/// file itself. A key that the agent renews lies in its state and is never read from a copy.
+#[must_use]
+pub fn secret(path: &Path) -> PathBuf {
+    let copy = || {
+        let folder = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?);
+        let beside_the_configuration = path.parent() == Path::new(DEFAULT_CONFIG).parent();
+        beside_the_configuration.then_some(folder.join(path.file_name()?))
+    };
+    // The unit's stand-in for a file that is not there is one line's end.
+    let filled = |copy: &PathBuf| std::fs::metadata(copy).is_ok_and(|found| found.len() > 1);
+    copy().filter(filled).unwrap_or_else(|| path.to_owned())
 }
 
 /// The folder of models: the configured one, else the one beside the program's source or in this folder.

@@ -589,7 +589,7 @@ fn start_uplink(
         let mut link = LinkOptions::new(&uplink.broker, &device);
         link.ca_file.clone_from(&uplink.ca_file);
         link.certificate_file.clone_from(&uplink.certificate_file);
-        link.key_file.clone_from(&uplink.key_file);
+        link.key_file = uplink.key_file.as_deref().map(config_file::secret);
         link.keepalive_s = uplink.keepalive_s;
         let options = UplinkOptions {
             link,

@@ -204,7 +204,7 @@ pub async fn run(path: PathBuf, configuration: Result<Config, anyhow::Error>, wa
     while let Ok(check) = told.try_recv() {
         found.push(check);
     }
-    let mut checks = resolve(found, &cameras, &needed);
+    let mut checks = resolve(&found, &cameras, &needed);
     checks.retain(|check| wanted.contains(&check.name) || check.finding.verdict == Verdict::Fail);
     checks
 }
@@ -265,7 +265,7 @@ fn with_needs(wanted: &BTreeSet<Name>) -> BTreeSet<Name> {
 }
 
 /// All checks of `names` in their order, one a camera for those of cameras: what was found, or why it was skipped.
-fn resolve(found: Vec<Check>, cameras: &[String], names: &BTreeSet<Name>) -> Vec<Check> {
+fn resolve(found: &[Check], cameras: &[String], names: &BTreeSet<Name>) -> Vec<Check> {
     let mut pending: Vec<(Name, Option<String>)> = Vec::new();
     for name in names {
         if name.is_of_camera() {
@@ -286,7 +286,7 @@ fn resolve(found: Vec<Check>, cameras: &[String], names: &BTreeSet<Name>) -> Vec
             .into_iter()
             .partition(|(name, _)| name.needs().iter().chain(name.excused_by()).all(|need| is_known(need, &done)));
         assert!(!ready.is_empty(), "no check needs itself");
-        let resolved: Vec<Check> = ready.into_iter().map(|(name, camera)| one(name, camera, &found, &done)).collect();
+        let resolved: Vec<Check> = ready.into_iter().map(|(name, camera)| one(name, camera, found, &done)).collect();
         done.extend(resolved);
         pending = later;
     }
@@ -339,7 +339,7 @@ mod tests {
     #[test]
     fn a_wrong_configuration_is_all_that_fails() {
         let found = vec![told(Name::Config, Finding::fail(Fault::ConfigWrong, "", ""))];
-        let checks = resolve(found, &[], &all());
+        let checks = resolve(&found, &[], &all());
         let failed: Vec<Name> =
             checks.iter().filter(|check| check.finding.verdict == Verdict::Fail).map(|check| check.name).collect();
         assert_eq!(failed, [Name::Config]);
@@ -357,7 +357,7 @@ mod tests {
             found.extend(fine(&names).into_iter().map(|check| Check { camera: Some(camera.clone()), ..check }));
         }
         found[2].finding = Finding::fail(Fault::CameraCredentials, "", "");
-        let checks = resolve(found, &cameras, &with_needs(&names.into()));
+        let checks = resolve(&found, &cameras, &with_needs(&names.into()));
         let skipped = checks.iter().filter(|check| check.because_of == Some(Name::CameraAuth));
         let skipped: Vec<_> = skipped.map(|check| (check.name, check.camera.as_deref())).collect();
         let of_stove = [Name::CameraCodec, Name::CameraRate, Name::CameraView].map(|name| (name, Some("stove")));
@@ -375,7 +375,7 @@ mod tests {
         found.retain(|check| !matches!(check.name, Name::BrokerTls | Name::BrokerAuth | Name::BrokerRoundtrip));
         let key = found.iter_mut().find(|check| check.name == Name::CertificateExpiry).expect("listed");
         key.finding = Finding::fail(Fault::KeyUnreadable, "", "");
-        let checks = resolve(found, &[], &all());
+        let checks = resolve(&found, &[], &all());
         for name in [Name::BrokerTls, Name::BrokerAuth, Name::BrokerRoundtrip] {
             assert_eq!(of(&checks, name).because_of, Some(Name::CertificateExpiry));
         }
@@ -388,15 +388,15 @@ mod tests {
         let mut found = fine(Name::ALL);
         let disk = found.iter_mut().find(|check| check.name == Name::Disk).expect("listed");
         disk.finding = Finding::fail(Fault::DiskFull, "", "");
-        assert_eq!(of(&resolve(found.clone(), &[], &all()), Name::Service).finding, Finding::ok("fine"));
+        assert_eq!(of(&resolve(&found, &[], &all()), Name::Service).finding, Finding::ok("fine"));
         let service = found.iter_mut().find(|check| check.name == Name::Service).expect("listed");
         service.finding = Finding::fail(Fault::AgentDown, "", "");
-        assert_eq!(of(&resolve(found, &[], &all()), Name::Service).because_of, Some(Name::Disk));
+        assert_eq!(of(&resolve(&found, &[], &all()), Name::Service).because_of, Some(Name::Disk));
     }
 
     #[test]
     fn what_told_nothing_could_not_be_checked() {
-        let checks = resolve(fine(&[Name::Config]), &[], &all());
+        let checks = resolve(&fine(&[Name::Config]), &[], &all());
         assert!(of(&checks, Name::LinkRoute).finding.is_unchecked);
         assert_eq!(of(&checks, Name::LinkRoute).because_of, None);
     }

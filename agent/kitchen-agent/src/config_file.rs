@@ -47,13 +47,19 @@ pub fn is_wrong(path: &Path) -> Notice {
     notice!("config-wrong", Fault::ConfigWrong, path = path.display())
 }
 
+/// Whether there is a configuration of this box.
+#[must_use]
+pub fn is_given(cli: &Cli) -> bool {
+    cli.config.is_some() || Path::new(DEFAULT_CONFIG).exists()
+}
+
 /// The configuration where one is given or installed; otherwise one in which every rule that can run watches the
 /// whole picture.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_or_default(cli: &Cli) -> Result<Config> {
-    if cli.config.is_some() || Path::new(DEFAULT_CONFIG).exists() {
+    if is_given(cli) {
         return load(cli);
     }
     let text = "[device]\nid = \"replay\"\n[rules.intrusion]\nenabled = true\n";

@@ -170,7 +170,7 @@ pub fn agent_state(path: &Path) -> AgentState {
 /// When the agent does not do it.
 pub fn send_record(path: &Path, kind: &str) -> Result<String> {
     let answer: serde_json::Value = ask(path, &Request::SendRecord { kind: kind.to_owned() })?;
-    answer["id"].as_str().map(str::to_owned).context("the agent can't send a record: is it of another version?")
+    answer["id"].as_str().map(str::to_owned).with_context(|| notice!("control-other-version", Fault::AgentDown))
 }
 
 /// How far that record has come.

@@ -23,6 +23,7 @@ pub use self::model::model;
 use crate::cli::Problem;
 use crate::fault::Fault;
 use crate::notice::Notice;
+use crate::scrub;
 use crate::text::text;
 
 /// What is told of a failure.
@@ -71,7 +72,7 @@ impl Explanation {
 /// Tells a failure on stderr.
 pub fn print(error: &anyhow::Error) {
     for line in explain(error).lines() {
-        eprintln!("{line}");
+        eprintln!("{}", scrub::text(&line));
     }
 }
 

@@ -10,6 +10,7 @@ mod clock;
 mod command;
 mod config_file;
 mod control;
+mod engine_choice;
 mod evidence;
 mod explain;
 mod fault;

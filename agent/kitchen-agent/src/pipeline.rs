@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use kitchen_core::alert::{AlertRecord, ModelRef};
 use kitchen_core::caps::DailyCaps;
 use kitchen_core::config::{CameraConfig, Config, RuleSettings};
@@ -34,6 +34,7 @@ use crate::alert_desk::{AlertDesk, DeskCamera, closed_by_restart};
 use crate::analysis::{Analysis, Sight};
 use crate::box_side::{StoredLedger, StoredOutbox};
 use crate::clock::{SystemClock, boot_id};
+use crate::engine_choice::Choice;
 use crate::evidence::Recorder;
 use crate::fault::Fault;
 use crate::frame_slot::{FrameSlot, StreamNews};
@@ -41,7 +42,7 @@ use crate::machine::Machine;
 use crate::notice::{Notice, notice};
 use crate::status::{AgentStatus, CameraCounters, DetectorReport};
 use crate::supervise::{Lease, Pulse, Running, Supervisor};
-use crate::{config_file, control, explain, machine, scrub, supervise};
+use crate::{config_file, control, engine_choice, explain, machine, scrub, supervise};
 
 /// The model that sees people, phones and animals.
 pub const MODEL: &str = "objects";
@@ -104,6 +105,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let clock = SystemClock::new();
     let store = open_store(&config, &clock)?;
     let models_dir = config_file::models_dir(&config);
+    engine_choice::measure_if_unknown(&config, MODEL);
     let first = load_detector(&config, &models_dir)?;
     let rules = running_rules(&config, &first);
     let detector = DetectorReport {
@@ -188,7 +190,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     keeping.abort();
     control.abort();
     if let Some(stage) = hopeless {
-        bail!("{stage} fails again and again");
+        return Err(notice!("stage-hopeless", Fault::AgentRestarts, stage = stage).into());
     }
     store.save_time(clock.stamp().wall);
     info!("agent stopped, everything is committed");
@@ -212,7 +214,8 @@ fn open_store(config: &Config, clock: &SystemClock) -> Result<Store> {
 }
 
 fn load_detector(config: &Config, models_dir: &Path) -> Result<Detector> {
-    Ok(Detector::load(models_dir, MODEL, config.detector.engine, config.detector.threads)?)
+    let Choice { engine, threads } = engine_choice::in_force(config, MODEL);
+    Ok(Detector::load(models_dir, MODEL, engine, threads)?)
 }
 
 /// What the analyses hand to the desk.

@@ -475,7 +475,7 @@ fn a_camera_is_probed_and_gives_a_picture() {
     assert!((9.0..11.0).contains(&good["frame_rate"].as_f64().unwrap()), "{good:#}");
     assert!(good["clock_offset_s"].as_f64().is_some_and(|offset| offset.abs() < 5.0), "{good:#}");
     let b_frames = config.run(&["camera", "probe", "door", "--json"]).expect_code(HEALTHY).json();
-    assert!(b_frames["advice"].as_array().unwrap().iter().any(|advice| advice["key"] == "b_frames"), "{b_frames:#}");
+    assert!(b_frames["advice"].as_array().unwrap().iter().any(|advice| advice["name"] == "b_frames"), "{b_frames:#}");
     let hevc = config.run(&["camera", "probe", "back", "--json"]).expect_code(PROBLEM_FOUND).json();
     assert_eq!((&hevc["verdict"], &hevc["code"]), (&"unusable".into(), &"K-CAM-03".into()), "{hevc:#}");
     let out = site.directory.path().join("view.jpg");

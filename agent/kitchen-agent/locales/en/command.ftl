@@ -59,3 +59,5 @@ clip-waiting = waits
 clip-on-request = on request
 clip-attached = attached
 clip-failed = failed
+model-threads = { $count } threads
+model-chosen = {"  "}← engine = "auto"

@@ -152,3 +152,6 @@ io-is-folder = it is a folder
 io-is-no-folder = a part of the path is no folder
 io-damaged = its content is damaged
 io-name-unknown = unknown name
+control-other-version = the running agent is of another version
+control-other-version-next = start it again: sudo systemctl restart kitchen-agent
+stage-hopeless = { $stage } fails again and again

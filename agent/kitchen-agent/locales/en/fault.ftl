@@ -32,7 +32,7 @@ fault-K-DET-03-next = set detector.engine to tract and run kitchen-agent model v
 fault-K-DET-04 = The detector is too slow for the pictures wanted
 fault-K-DET-04-next = lower analyse_fps of the camera, or cool the box
 fault-K-STO-01 = The database is damaged
-fault-K-STO-01-next = replace the memory card; the agent goes on with a fresh database
+fault-K-STO-01-next = replace the memory card
 fault-K-STO-02 = The disk is full
 fault-K-STO-02-next = free space: look with du -xh --max-depth=2 / for what is not kitchen-agent's
 fault-K-STO-03 = The disk is read-only

@@ -71,7 +71,25 @@ help-config-show = The configuration in force and where each value comes from
 help-config-validate = All that is wrong with it
 help-config-diff = Against the defaults
 help-check = Named checks with the next step
+help-check-names = One check (camera.view) or a group (camera) [default: all]
+help-check-examples =
+    Examples:
+    {"  "}kitchen-agent check
+    {"  "}kitchen-agent check camera link.dns --json
 help-camera = Finds, probes and shows cameras
+help-camera-discover = Cameras on this network
+help-camera-probe = What a stream is and how it should be set
+help-camera-probe-camera = An address, or the id of a configured camera
+help-camera-probe-username = The camera's user
+help-camera-probe-password_file = The file with that user's password
+help-camera-probe-examples =
+    Examples:
+    {"  "}kitchen-agent camera probe stove
+    {"  "}kitchen-agent camera probe rtsp://192.168.8.64/Streaming/Channels/102 --username admin --password-file FILE
+help-camera-snapshot = One picture as JPEG
+help-camera-snapshot-camera = The id of a configured camera [default: the only one]
+help-camera-snapshot-out = Where to write it
+help-camera-live = A picture that is refreshed
 help-outbox = What waits to be sent
 help-outbox-list = What waits, in the order in which it is sent; set-aside messages last
 help-outbox-list-limit = At most so many

@@ -59,3 +59,5 @@ clip-waiting = 等待发送
 clip-on-request = 按需上传
 clip-attached = 已附上
 clip-failed = 失败
+model-threads = { $count } 线程
+model-chosen = {"  "}← engine = "auto"

@@ -152,3 +152,6 @@ io-is-folder = 这是一个目录
 io-is-no-folder = 路径中有一段不是目录
 io-damaged = 内容损坏
 io-name-unknown = 域名不存在
+control-other-version = 正在运行的程序是另一版本
+control-other-version-next = 重新启动：sudo systemctl restart kitchen-agent
+stage-hopeless = { $stage } 反复出错

@@ -32,7 +32,7 @@ fault-K-DET-03-next = 把 detector.engine 设为 tract，再运行 kitchen-agent
 fault-K-DET-04 = 识别速度跟不上
 fault-K-DET-04-next = 降低该摄像头的 analyse_fps，或给设备散热
 fault-K-STO-01 = 数据库损坏
-fault-K-STO-01-next = 更换存储卡；程序会启用新数据库继续工作
+fault-K-STO-01-next = 更换存储卡
 fault-K-STO-02 = 磁盘已满
 fault-K-STO-02-next = 用 du -xh --max-depth=2 / 找出非本程序的大文件并删除
 fault-K-STO-03 = 磁盘只读

@@ -71,7 +71,25 @@ help-config-show = 当前生效的配置，以及每个值的来源
 help-config-validate = 检查配置，列出全部错误
 help-config-diff = 与默认值的差别
 help-check = 逐项检查，并给出下一步
+help-check-names = 一项检查（camera.view）或一组（camera）[默认：全部]
+help-check-examples =
+    示例：
+    {"  "}kitchen-agent check
+    {"  "}kitchen-agent check camera link.dns --json
 help-camera = 查找、探测和查看摄像头
+help-camera-discover = 查找本网络中的摄像头
+help-camera-probe = 检测码流参数，并给出设置建议
+help-camera-probe-camera = 地址，或已配置摄像头的编号
+help-camera-probe-username = 摄像头用户名
+help-camera-probe-password_file = 存有该用户密码的文件
+help-camera-probe-examples =
+    示例：
+    {"  "}kitchen-agent camera probe stove
+    {"  "}kitchen-agent camera probe rtsp://192.168.8.64/Streaming/Channels/102 --username admin --password-file 文件
+help-camera-snapshot = 保存一张 JPEG 图片
+help-camera-snapshot-camera = 已配置摄像头的编号 [默认：唯一的一台]
+help-camera-snapshot-out = 保存到哪里
+help-camera-live = 持续刷新的画面
 help-outbox = 等待发送的消息
 help-outbox-list = 按发送顺序列出等待的消息，已搁置的排在最后
 help-outbox-list-limit = 最多显示条数

@@ -7,11 +7,12 @@ use kitchen_core::config::Config;
 use kitchen_vision::detect::{Detector, Manifest, ModelError};
 
 use super::{Context, Finding, Name, Reports};
-use crate::config_file;
 use crate::control::AgentState;
+use crate::engine_choice::Choice;
 use crate::fault::Fault;
 use crate::pipeline::MODEL;
 use crate::text::text;
+use crate::{config_file, engine_choice};
 
 pub(super) async fn check(context: Arc<Context>, mut reports: Reports) {
     let look_ms = match &context.agent {
@@ -35,8 +36,8 @@ fn look(config: &Config, look_ms: Option<f64>, reports: &mut Reports) {
         reports.tell(Name::DetectorLoad, Finding::ok(found));
         return reports.tell(Name::DetectorSpeed, speed(look_ms, config));
     }
-    let threads = config.detector.threads;
-    let run = Detector::load(&models_dir, MODEL, config.detector.engine, threads).and_then(|mut detector| {
+    let Choice { engine, threads } = engine_choice::in_force(config, MODEL);
+    let run = Detector::load(&models_dir, MODEL, engine, threads).and_then(|mut detector| {
         // The first run warms up what the second is timed with.
         detector.verify_golden()?;
         let began = std::time::Instant::now();

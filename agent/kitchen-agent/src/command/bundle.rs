@@ -17,6 +17,7 @@ use self::part::{PARTS, Part, Source};
 use super::{print_json, print_line, refused};
 use crate::cli::{BundleArguments, Cli, Exit};
 use crate::clock::SystemClock;
+use crate::notice::notice;
 use crate::text::text;
 use crate::{config_file, scrub};
 
@@ -48,7 +49,7 @@ pub fn run(cli: &Cli, arguments: &BundleArguments) -> Result<Exit> {
     };
     let contents = collect(cli, device, now)?;
     let written = write(file, &name, now, &contents).and_then(|()| Ok(path.metadata()?.len()));
-    let bytes = written.with_context(|| format!("can't write {}: check free space", path.display()))?;
+    let bytes = written.with_context(|| notice!("file-unwritable", None, path = path.display()))?;
     if cli.json {
         let files: Vec<_> =
             contents.iter().map(|content| json!({ "name": content.name, "bytes": content.text.len() })).collect();

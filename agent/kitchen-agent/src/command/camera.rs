@@ -139,7 +139,7 @@ fn tell(
             "b_frames": measured.has_b_frames, "irregular_keyframes": measured.is_irregular(),
             "lost_packets": measured.lost_packets, "damaged": measured.damaged,
             "verdict": verdict,
-            "advice": advice.iter().map(|(key, text)| json!({ "key": key, "text": text })).collect::<Vec<Value>>(),
+            "advice": advice.iter().map(|(key, text)| json!({ "name": key, "text": text })).collect::<Vec<Value>>(),
         });
         if let Some(mean) = mean {
             value["keyframe_interval_s"] = json!(seconds(&mean));

@@ -10,10 +10,11 @@ use serde_json::json;
 
 use super::{print_json, print_line};
 use crate::cli::{Cli, DetectArguments, Exit};
+use crate::engine_choice::Choice;
 use crate::notice::notice;
 use crate::pipeline::MODEL;
 use crate::text::text;
-use crate::{config_file, explain};
+use crate::{config_file, engine_choice, explain};
 
 pub fn run(cli: &Cli, arguments: &DetectArguments) -> Result<Exit> {
     let config = config_file::load_or_default(cli)?;
@@ -21,7 +22,8 @@ pub fn run(cli: &Cli, arguments: &DetectArguments) -> Result<Exit> {
         bail!(notice!("model-unknown", None, name = format!("{name:?}")));
     }
     let models_dir = config_file::models_dir(&config);
-    let mut detector = Detector::load(&models_dir, MODEL, config.detector.engine, config.detector.threads)?;
+    let Choice { engine, threads } = engine_choice::in_force(&config, MODEL);
+    let mut detector = Detector::load(&models_dir, MODEL, engine, threads)?;
     let mut exit = Exit::Done;
     for path in &arguments.images {
         let detected = image::open(path).map_err(unreadable(path)).and_then(|image| {

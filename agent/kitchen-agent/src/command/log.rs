@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{print_json, print_line, refused};
 use crate::cli::{Cli, Exit, LogArguments, LogLevel};
 use crate::config_file;
+use crate::notice::{Notice, notice};
 use crate::text::text;
 
 /// By unit, and by name for an agent that systemd did not start.
@@ -35,7 +36,7 @@ pub fn run(cli: &Cli, arguments: &LogArguments) -> Result<Exit> {
     let lines = BufReader::new(child.stdout.take().expect("it is piped"));
     let mut any = false;
     for line in lines.lines() {
-        let Some(entry) = Entry::read(&line.context("journalctl's answer can't be read")?) else { continue };
+        let Some(entry) = Entry::read(&line.with_context(unreadable)?) else { continue };
         any = true;
         if cli.json {
             print_json(&entry.described())?;
@@ -44,8 +45,8 @@ pub fn run(cli: &Cli, arguments: &LogArguments) -> Result<Exit> {
         }
     }
     let mut said = String::new();
-    child.stderr.take().expect("it is piped").read_to_string(&mut said).context("journalctl's answer can't be read")?;
-    let ended = child.wait().context("journalctl can't be waited for")?;
+    child.stderr.take().expect("it is piped").read_to_string(&mut said).with_context(unreadable)?;
+    let ended = child.wait().with_context(unreadable)?;
     let complaint = if ended.success() { (!any).then(|| complaint(arguments)).flatten() } else { Some(said) };
     if let Some(said) = complaint {
         return Ok(refused(&text!("log-no-journal", said = said.trim()), Exit::CouldNotCheck));
@@ -166,6 +167,10 @@ fn shown(value: &Value) -> String {
     }
 }
 
+fn unreadable() -> Notice {
+    notice!("log-unreadable", None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,7 +181,7 @@ mod tests {
             r#"{"__REALTIME_TIMESTAMP":"1795497151250000","PRIORITY":"4","MESSAGE":"camera lost","F_CAMERA":"stove",
                 "TARGET":"kitchen_vision::camera","_PID":"7"}"#,
         )
-        .unwrap();
+        .expect("an entry");
         assert_eq!(entry.line(&TimeZone::UTC), "2026-11-24 05:12:31 WARN  camera lost  camera=stove");
         assert_eq!(entry.described()["fields"], json!({ "camera": "stove" }));
     }
@@ -184,7 +189,7 @@ mod tests {
     #[test]
     fn a_message_given_as_bytes_is_read_and_a_foreign_line_left_out() {
         let line = r#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":[104,105,27]}"#;
-        assert_eq!(Entry::read(line).unwrap().message, "hi\u{1b}");
+        assert_eq!(Entry::read(line).expect("an entry").message, "hi\u{1b}");
         assert!(Entry::read("-- No entries --").is_none());
     }
 

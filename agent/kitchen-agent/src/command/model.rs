@@ -1,22 +1,17 @@
 //! `model list`, `verify` and `bench`: the pack on this box.
 
-use std::path::Path;
-use std::time::Instant;
-
 use anyhow::{Context as _, Result};
-use image::ImageError;
 use kitchen_core::config::{Config, EngineChoice};
 use kitchen_vision::detect::{Detector, GoldenReport, Manifest};
 use serde_json::{Value, json};
 
 use super::{print_json, print_line};
 use crate::cli::{Cli, Exit, Problem};
+use crate::engine_choice::{self, ENGINES, Measured};
 use crate::fault::Fault;
 use crate::notice::notice;
 use crate::text::text;
 use crate::{config_file, explain};
-
-const ENGINES: [EngineChoice; 2] = [EngineChoice::Tract, EngineChoice::Rten];
 
 pub fn list(cli: &Cli) -> Result<Exit> {
     let config = config_file::load_or_default(cli)?;
@@ -86,42 +81,24 @@ fn verify_engine(config: &Config, name: &str, engine: EngineChoice) -> (Value, S
     }
 }
 
+/// Times the engines and keeps the best for `engine = "auto"`.
 pub fn bench(cli: &Cli, runs: u32) -> Result<Exit> {
     let config = config_file::load_or_default(cli)?;
-    let models_dir = config_file::models_dir(&config);
     let mut results = Vec::new();
     for name in names(&config)? {
-        let manifest = Manifest::read(&models_dir.join(&name))?;
-        let golden = models_dir.join(&name).join(&manifest.golden.input);
-        let image = image::open(&golden).map_err(|error| unreadable(&golden, error))?.to_rgb8();
-        let mut detectors = Vec::new();
-        for engine in ENGINES {
-            let mut detector = Detector::load(&models_dir, &name, engine, config.detector.threads)?;
-            let report = detector.verify_golden()?;
-            detectors.push((detector, report.ok, Vec::new()));
+        let measured = engine_choice::measure(&config, &name, runs)?;
+        if config_file::is_given(cli) {
+            engine_choice::keep(&config, &name, &measured);
         }
-        // In turns, so that a noisy machine is as noisy for each of them.
-        for _ in 0..runs.max(1) {
-            for (detector, _, times) in &mut detectors {
-                let began = Instant::now();
-                detector.detect_rgb(&image)?;
-                times.push(began.elapsed().as_secs_f64() * 1000.0);
-            }
-        }
-        for (detector, ok, mut times) in detectors {
-            times.sort_by(f64::total_cmp);
-            let (least, median) = (times[0], times[times.len() / 2]);
-            let engine = detector.engine_name();
+        let best = engine_choice::best(&measured).cloned();
+        for one in measured {
+            let is_best = best.as_ref().is_some_and(|best| best.choice == one.choice);
             if !cli.json {
-                let golden = if ok { text!("model-golden-right") } else { text!("model-golden-wrong") };
-                let (median, least) = (format!("{median:.1}"), format!("{least:.1}"));
-                let times = text!("model-timed", median = median, least = least);
-                print_line(&format!("{name} {engine:<6} {times}  {golden}"));
+                print_line(&bench_line(&one, is_best));
             }
-            results.push(json!({
-                "model": name, "engine": engine, "threads": config.detector.threads, "runs": times.len(),
-                "median_ms": median, "least_ms": least, "golden": ok,
-            }));
+            let mut result = serde_json::to_value(&one)?;
+            result["chosen"] = json!(is_best);
+            results.push(result);
         }
     }
     if cli.json {
@@ -130,9 +107,14 @@ pub fn bench(cli: &Cli, runs: u32) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn unreadable(golden: &Path, error: ImageError) -> anyhow::Error {
-    let notice = notice!("picture-unreadable", Fault::ModelTampered, path = golden.display());
-    anyhow::Error::new(error).context(notice)
+fn bench_line(one: &Measured, is_best: bool) -> String {
+    let golden = if one.golden { text!("model-golden-right") } else { text!("model-golden-wrong") };
+    let (median, least) = (format!("{:.1}", one.median_ms), format!("{:.1}", one.least_ms));
+    let times = text!("model-timed", median = median, least = least);
+    let engine = json!(one.choice.engine);
+    let threads = text!("model-threads", count = one.choice.threads);
+    let chosen = if is_best { text!("model-chosen") } else { String::new() };
+    format!("{} {:<6} {threads}  {times}  {golden}{chosen}", one.model, engine.as_str().unwrap_or_default())
 }
 
 /// Names of the models in the pack: folders with a manifest.

@@ -26,10 +26,11 @@ use super::{padded, print_json, print_line, record_name, rule_name, width};
 use crate::alert_desk::{AlertDesk, DeskCamera, Ledger};
 use crate::analysis::{Analysis, Looked};
 use crate::cli::{Cli, Exit, ReplayArguments};
-use crate::config_file;
+use crate::engine_choice::Choice;
 use crate::notice::notice;
 use crate::pipeline::{MODEL, model_ref, running_rules};
 use crate::text::text;
+use crate::{config_file, engine_choice};
 
 /// Noon in China: an hour at which nothing is special.
 const START: &str = "2026-01-01T04:00:00.000Z";
@@ -65,7 +66,8 @@ impl<'a> Replay<'a> {
         let video = FileVideo::open(path)?;
         let camera = camera_of(config, path);
         let models_dir = config_file::models_dir(config);
-        let detector = Detector::load(&models_dir, MODEL, config.detector.engine, config.detector.threads)?;
+        let Choice { engine, threads } = engine_choice::in_force(config, MODEL);
+        let detector = Detector::load(&models_dir, MODEL, engine, threads)?;
         let rules = running_rules(config, &detector).settings;
         let zone = config.time_zone();
         let start = arguments.start.unwrap_or_else(|| START.parse().expect("the built-in start is a time"));

@@ -2,7 +2,7 @@
 //! outputs, and kept in the state folder until hardware, agent or a model changes.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use kitchen_core::config::{Config, EngineChoice};
@@ -21,6 +21,8 @@ const MOST_THREADS: usize = 4;
 const WORTH_ITS_THREADS: f64 = 0.75;
 /// At the agent's first start; a look takes a quarter of a second on the slowest board.
 const RUNS_AT_START: u32 = 6;
+/// A slower box goes by what was measured until then: systemd waits for the agent.
+const LONGEST_AT_START: Duration = Duration::from_secs(20);
 const ROUNDS: u32 = 2;
 
 /// An engine with its threads.
@@ -66,18 +68,20 @@ pub fn in_force(config: &Config, model: &str) -> Choice {
 /// Measures where `auto` has nothing to go by. What fails is logged, and tract runs.
 pub fn measure_if_unknown(config: &Config, model: &str) {
     if config.detector.engine == EngineChoice::Auto && kept(config, model).is_none() {
-        match measure(config, model, RUNS_AT_START) {
+        match measure(config, model, RUNS_AT_START, Some(LONGEST_AT_START)) {
             Ok(measured) => keep(config, model, &measured),
             Err(error) => warn!(error = format!("{error:#}"), "engines not measured"),
         }
     }
 }
 
-/// Times every engine, each on one and on more threads.
+/// Times every engine, each on one and on more threads; those that `limit` leaves no time for are not in the result.
 ///
 /// # Errors
 /// When a model or its golden picture can't be read, or an engine fails on it.
-pub fn measure(config: &Config, model: &str, runs: u32) -> Result<Vec<Measured>> {
+pub fn measure(config: &Config, model: &str, runs: u32, limit: Option<Duration>) -> Result<Vec<Measured>> {
+    let started = Instant::now();
+    let is_over = |times: &[f64]| limit.is_some_and(|limit| started.elapsed() > limit && !times.is_empty());
     let models_dir = config_file::models_dir(config);
     let folder = models_dir.join(model);
     let golden = folder.join(Manifest::read(&folder)?.golden.input);
@@ -87,20 +91,27 @@ pub fn measure(config: &Config, model: &str, runs: u32) -> Result<Vec<Measured>>
     // In rounds, so that a noisy machine is as noisy for each; one loaded at a time, for a box is short of memory.
     for _ in 0..ROUNDS {
         for (choice, times, is_golden) in &mut candidates {
+            if limit.is_some_and(|limit| started.elapsed() > limit) {
+                break;
+            }
             let mut detector = Detector::load(&models_dir, model, choice.engine, choice.threads)?;
             *is_golden &= detector.verify_golden()?.ok;
             for _ in 0..runs.div_ceil(ROUNDS).max(1) {
+                if is_over(times) {
+                    break;
+                }
                 let began = Instant::now();
                 detector.detect_rgb(&image).map_err(|source| ModelError::Engine { name: model.to_owned(), source })?;
                 times.push(began.elapsed().as_secs_f64() * 1000.0);
             }
         }
     }
-    let measured = candidates.into_iter().map(|(choice, mut times, golden)| {
-        times.sort_by(f64::total_cmp);
-        let (least_ms, median_ms) = (times[0], times[times.len() / 2]);
-        Measured { model: model.to_owned(), choice, runs: times.len(), median_ms, least_ms, golden }
-    });
+    let measured =
+        candidates.into_iter().filter(|(_, times, _)| !times.is_empty()).map(|(choice, mut times, golden)| {
+            times.sort_by(f64::total_cmp);
+            let (least_ms, median_ms) = (times[0], times[times.len() / 2]);
+            Measured { model: model.to_owned(), choice, runs: times.len(), median_ms, least_ms, golden }
+        });
     Ok(measured.collect())
 }
 

@@ -54,8 +54,8 @@ const VIOLATIONS: usize = 64;
 const SAVE_TIME_EVERY: Duration = Duration::from_secs(600);
 /// Without progress for so long a stage hangs and is started again.
 const CAPTURE_PATIENCE: Duration = Duration::from_secs(15);
-/// A look takes under a second on the slowest board.
-const DETECT_PATIENCE: Duration = Duration::from_secs(15);
+/// A look takes a quarter of a second on the slowest board, 10 s on an emulated one.
+const DETECT_PATIENCE: Duration = Duration::from_secs(30);
 const UPLINK_PATIENCE: Duration = Duration::from_secs(20);
 /// One call; the store itself waits 5 s for a reader. A disk that does not answer is the end of the agent.
 const STORE_PATIENCE: Duration = Duration::from_secs(30);

@@ -86,7 +86,7 @@ pub fn bench(cli: &Cli, runs: u32) -> Result<Exit> {
     let config = config_file::load_or_default(cli)?;
     let mut results = Vec::new();
     for name in names(&config)? {
-        let measured = engine_choice::measure(&config, &name, runs)?;
+        let measured = engine_choice::measure(&config, &name, runs, None)?;
         if config_file::is_given(cli) {
             engine_choice::keep(&config, &name, &measured);
         }

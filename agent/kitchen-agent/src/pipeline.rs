@@ -173,7 +173,11 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
 
     let patient = store.clone();
     let hangs = move || (patient.busy_for() > STORE_PATIENCE).then_some("store");
-    let hopeless = supervisor.watch(stop, hangs).await;
+    let watched = tokio::task::spawn_blocking(move || {
+        let hopeless = supervisor.watch(&stop, hangs);
+        (supervisor, hopeless)
+    });
+    let (supervisor, hopeless) = watched.await.context("the supervisor panicked")?;
     supervise::notify("STOPPING=1");
     if let Some(stage) = &hopeless {
         let _ = status.farewell.set(format!("failed: {stage}"));

@@ -11,10 +11,11 @@ use std::time::Duration;
 use anyhow::Result;
 use kitchen_core::restart::{Restarts, Verdict};
 use kitchen_core::time::{Clock, Mono};
+use tokio::runtime::Handle;
 use tracing::{error, info, warn};
 
 /// How often the stages are looked at.
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_millis(200);
 
 /// A stage's sign of life: when it last made progress.
 #[derive(Clone, Debug)]
@@ -124,24 +125,19 @@ impl Supervisor {
 
     /// Watches until `stop` turns true (`None`), or a stage is beyond hope: its name.
     /// `own` looks at what no stage stands for, such as the store: the name of what hangs.
-    pub async fn watch(
+    /// Blocks its thread, on purpose: a task that hangs can stop the runtime's timers.
+    pub fn watch(
         &mut self,
-        mut stop: tokio::sync::watch::Receiver<bool>,
+        stop: &tokio::sync::watch::Receiver<bool>,
         own: impl Fn() -> Option<&'static str>,
     ) -> Option<String> {
-        let mut every = tokio::time::interval(EVERY);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = every.tick() => {}
-                _ = stop.wait_for(|stopped| *stopped) => return None,
-            }
+        let runtime = Handle::current();
+        while !*stop.borrow() {
+            // Wakes a worker: one that hangs may have left nobody to wait for timers and sockets.
+            runtime.spawn(async {});
             if let Some(name) = own() {
                 error!(stage = name, "hangs, and can't be started again alone");
                 return Some(name.to_owned());
-            }
-            if *stop.borrow() {
-                return None;
             }
             let now = self.clock.mono();
             for stage in &mut self.stages {
@@ -152,7 +148,9 @@ impl Supervisor {
             if self.stages.iter().all(|stage| stage.running.is_some()) {
                 notify("WATCHDOG=1");
             }
+            std::thread::sleep(EVERY);
         }
+        None
     }
 
     /// Waits until all stages have ended, at most for `patience`; names those that have not.

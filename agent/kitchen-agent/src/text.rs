@@ -142,9 +142,10 @@ pub(crate) mod tests {
     /// Calls whose texts reach a technician.
     const CALLS: [&str; 5] = ["print_line(", "eprintln!(", "bail!(", "context(", "anyhow!("];
     /// What may stand in the source all the same: names, and failures of the program itself.
-    const LITERALS: [&str; 5] = [
+    const LITERALS: [&str; 6] = [
         "kitchen-agent: {}",
         "refused",
+        "the supervisor panicked",
         "can't start thread {name}",
         "can't listen for SIGTERM",
         "can't listen for SIGINT",

@@ -88,7 +88,6 @@ pub fn get_or(id: &str, otherwise: &str) -> String {
 
 /// Whether the catalogue has a text of this id.
 #[must_use]
-#[cfg_attr(not(test), allow(dead_code, reason = "the tests ask"))]
 pub fn has(id: &str) -> bool {
     catalogue(Language::En).has_message(id)
 }

@@ -10,7 +10,7 @@ rounds=${ROUNDS:-10}
 tests/run.sh
 for round in $(seq "$rounds"); do
     printf '== survival, round %s of %s\n' "$round" "$rounds" >&2
-    tests/run.sh -p kitchen-end-to-end --test survival
+    tests/run.sh --test survival
 done
 cargo build --release --workspace --bins
 cargo bench -p kitchen-end-to-end

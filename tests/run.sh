@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests, on real servers. Installs by apt what is missing, makes a Python environment below target/, builds the
-# programs and runs the tests. Arguments go to the test runner: tests/run.sh -p kitchen-end-to-end --test survival
+# programs and runs the tests. Arguments go to the test runner: tests/run.sh --test survival
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,15 +23,11 @@ make_python() {
 
 tests/packages.sh
 make_python
-say "building the programs"
-cargo build --workspace --bins
+# One set of features for all: building a part alone would build its dependencies anew.
+say "building programs and tests"
+cargo build --workspace --bins --tests
 say "running the tests"
-# Cargo takes no notice of --package beside --workspace.
-scope=(--workspace)
-for argument in "$@"; do
-    case $argument in -p* | --package*) scope=() ;; esac
-done
 if cargo nextest --version >/dev/null 2>&1; then
-    exec cargo nextest run "${scope[@]}" "$@"
+    exec cargo nextest run --workspace "$@"
 fi
-exec cargo test "${scope[@]}" "$@"
+exec cargo test --workspace "$@"

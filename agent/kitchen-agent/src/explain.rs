@@ -18,7 +18,7 @@ use kitchen_vision::detect::ModelError;
 
 pub use self::camera::camera;
 pub use self::config::{problem as config_problem, toml_text};
-pub use self::link::link;
+pub use self::link::{link, setup};
 pub use self::model::model;
 use crate::cli::Problem;
 use crate::fault::Fault;

@@ -10,9 +10,9 @@ use kitchen_vision::frame::Frame;
 
 use super::{Context, Finding, Name, Reports, Verdict};
 use crate::camera_measure::{Measured, Patience, measure};
-use crate::config_file;
 use crate::fault::Fault;
 use crate::text::text;
+use crate::{config_file, explain};
 
 const GREETING: Duration = Duration::from_secs(3);
 const LOOK: Patience = Patience { least: Duration::from_secs(3), intervals: 1, most: Duration::from_secs(11) };
@@ -132,7 +132,7 @@ fn failed(error: &CameraError) -> (Name, Finding) {
         }
         CameraError::NoVideo => (text!("check-camera-no-video"), text!("check-camera-path")),
         CameraError::File { path, source } => (format!("{}: {source}", path.display()), text!("check-camera-readable")),
-        other => (other.to_string(), text!("check-camera-undamaged")),
+        other => (explain::camera(other).to_string(), text!("check-camera-undamaged")),
     };
     (name, Finding::fail(fault, found, expected))
 }

@@ -12,7 +12,7 @@ use crate::engine_choice::Choice;
 use crate::fault::Fault;
 use crate::pipeline::MODEL;
 use crate::text::text;
-use crate::{config_file, engine_choice};
+use crate::{config_file, engine_choice, explain};
 
 pub(super) async fn check(context: Arc<Context>, mut reports: Reports) {
     let look_ms = match &context.agent {
@@ -86,7 +86,7 @@ fn failed(error: &ModelError) -> Finding {
     let found = match error {
         ModelError::Read { path, source } => format!("{}: {source}", path.display()),
         ModelError::Checksum { path, found, .. } => format!("{}: SHA-256 {}…", path.display(), &found[..12]),
-        other => other.to_string(),
+        other => explain::model(other).to_string(),
     };
     Finding::fail(fault, found, expected)
 }

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::{Context, Finding, Name, Reports};
 use crate::clock::{SystemClock, boot_id, now};
 use crate::control::{self, AgentState, DeliveryReport};
+use crate::explain;
 use crate::fault::Fault;
 use crate::text::text;
 
@@ -56,7 +57,7 @@ pub(super) fn certificate(config: &Config) -> Finding {
         Err(error) => {
             let found = match &error {
                 LinkError::File { path, source, .. } => format!("{}: {source}", path.display()),
-                other => chain(other),
+                other => explain::setup(other).to_string(),
             };
             return Finding::fail(Fault::KeyUnreadable, found, text!("check-certificate-readable"));
         }

@@ -172,12 +172,16 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     supervise::notify("READY=1");
 
     let patient = store.clone();
-    let hangs = move || (patient.busy_for() > STORE_PATIENCE).then_some("store");
     let watched = tokio::task::spawn_blocking(move || {
-        let hopeless = supervisor.watch(&stop, hangs);
-        (supervisor, hopeless)
+        let failed = || match patient.busy_for() > STORE_PATIENCE {
+            true => Some("store"),
+            // Without a desk alerts would be dropped in silence.
+            false => desk.is_finished().then_some("alerts"),
+        };
+        let hopeless = supervisor.watch(&stop, failed);
+        (supervisor, desk, hopeless)
     });
-    let (supervisor, hopeless) = watched.await.context("the supervisor panicked")?;
+    let (supervisor, desk, hopeless) = watched.await.context("the supervisor panicked")?;
     supervise::notify("STOPPING=1");
     if let Some(stage) = &hopeless {
         let _ = status.farewell.set(format!("failed: {stage}"));

@@ -124,7 +124,7 @@ impl Supervisor {
     }
 
     /// Watches until `stop` turns true (`None`), or a stage is beyond hope: its name.
-    /// `own` looks at what no stage stands for, such as the store: the name of what hangs.
+    /// `own` looks at what no stage stands for, such as the store: the name of what hangs or has ended.
     /// Blocks its thread, on purpose: a task that hangs can stop the runtime's timers.
     pub fn watch(
         &mut self,
@@ -136,7 +136,7 @@ impl Supervisor {
             // Wakes a worker: one that hangs may have left nobody to wait for timers and sockets.
             runtime.spawn(async {});
             if let Some(name) = own() {
-                error!(stage = name, "hangs, and can't be started again alone");
+                error!(stage = name, "failed, and can't be started again alone");
                 return Some(name.to_owned());
             }
             let now = self.clock.mono();

@@ -3,9 +3,7 @@
 # Nothing depends on the services that these packages may start: every test starts its own.
 set -euo pipefail
 
-say() {
-    printf '== %s\n' "$*" >&2
-}
+source "$(dirname "$0")/../cross/platform.sh"
 
 # The system's Python, not one that comes first in the search path: GStreamer's bindings belong to it.
 has_rtsp_server() {
@@ -24,10 +22,6 @@ has_venv() {
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1
 }
 
-has() {
-    PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1
-}
-
 missing_packages() {
     has systemd-analyze || echo systemd
     has mosquitto || echo mosquitto
@@ -42,27 +36,7 @@ missing_packages() {
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
 }
 
-install_missing() {
-    local packages log as_root=()
-    mapfile -t packages < <(missing_packages | tr ' ' '\n')
-    [ "${#packages[@]}" -gt 0 ] || return 0
-    [ "$(id -u)" = 0 ] || as_root=(sudo)
-    say "installing ${packages[*]}"
-    log=$(mktemp)
-    if ! { "${as_root[@]}" apt-get update -qq &&
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >"$log" 2>&1; then
-        cat "$log" >&2
-        say "apt-get failed: install by hand: ${packages[*]}"
-        exit 2
-    fi
-    rm -f "$log"
-    packages=()
-    mapfile -t packages < <(missing_packages | tr ' ' '\n')
-    if [ "${#packages[@]}" -gt 0 ]; then
-        say "installed, but still not usable: ${packages[*]}"
-        exit 2
-    fi
-}
-
-install_missing
+mapfile -t packages < <(missing_packages | tr ' ' '\n')
+install_packages "${packages[@]}"
+mapfile -t packages < <(missing_packages | tr ' ' '\n')
+[ "${#packages[@]}" = 0 ] || give_up "installed, but still not usable" "look at ${packages[*]}" 2

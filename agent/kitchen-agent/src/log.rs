@@ -7,8 +7,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::panic::PanicHookInfo;
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber, error, span};
+use tracing::{Event, Subscriber, error};
 use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -31,11 +32,13 @@ pub fn start(cli: &Cli) {
     };
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(default));
     let journal = (cli.is_service() && is_read_by_the_journal()).then(Journal::open).flatten();
+    // Fields of spans would go there unscrubbed, and only libraries have spans.
+    let journal = journal.map(|journal| journal.with_filter(filter_fn(|metadata| metadata.is_event())));
     let stderr = journal.is_none().then(|| {
         let colours = std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal();
         fmt::layer().with_writer(|| ScrubbedStderr).with_ansi(colours)
     });
-    tracing_subscriber::registry().with(filter).with(journal).with(stderr).init();
+    tracing_subscriber::registry().with(journal).with(stderr).with(filter).init();
     std::panic::set_hook(Box::new(report));
 }
 
@@ -66,14 +69,6 @@ impl Journal {
 }
 
 impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Journal {
-    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
-        self.0.on_new_span(attributes, id, context);
-    }
-
-    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, context: Context<'_, S>) {
-        self.0.on_record(id, values, context);
-    }
-
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut line = Line::default();
         event.record(&mut line);

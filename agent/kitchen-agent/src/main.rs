@@ -1,6 +1,7 @@
 //! The binary: reads the command line, runs one command, turns its outcome into an exit code.
 
 mod alert_desk;
+mod analysing;
 mod analysis;
 mod box_side;
 mod camera_measure;
@@ -10,6 +11,8 @@ mod clock;
 mod command;
 mod config_file;
 mod control;
+mod decoding;
+mod desk_job;
 mod engine_choice;
 mod evidence;
 mod explain;

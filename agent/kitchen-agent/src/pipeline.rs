@@ -2,10 +2,8 @@
 //! camera → access units → frames → detections → tracks → violations → alerts → outbox → uplink → district.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,32 +15,32 @@ use kitchen_core::config::{CameraConfig, Config, RuleSettings};
 use kitchen_core::rules::box_health::BoxHealth;
 use kitchen_core::rules::{EvidenceKind, RuleId};
 use kitchen_core::sample::Sampler;
-use kitchen_core::time::{Clock, Mono, Stamp, TimeZone};
-use kitchen_core::watch::{Violation, ViolationKey};
+use kitchen_core::time::{Clock, Stamp, TimeZone};
 use kitchen_core::wire::RuleState;
 use kitchen_store::{OpenOptions, Store};
 use kitchen_uplink::{LinkOptions, LinkStatus, UplinkOptions};
-use kitchen_vision::access_unit::StreamInfo;
-use kitchen_vision::camera::{self, CameraEvent, CameraSource};
-use kitchen_vision::decode::Decoder;
+use kitchen_vision::camera::{self, CameraSource};
 use kitchen_vision::detect::Detector;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::alert_desk::{AlertDesk, DeskCamera, closed_by_restart};
-use crate::analysis::{Analysis, Sight};
+use crate::analysing::Analysing;
+use crate::analysis::Analysis;
 use crate::box_side::{StoredLedger, StoredOutbox};
 use crate::clock::{SystemClock, boot_id};
+use crate::decoding::{Decoding, decode};
+use crate::desk_job::{Answer, DeskJob};
 use crate::engine_choice::Choice;
 use crate::evidence::Recorder;
 use crate::fault::Fault;
-use crate::frame_slot::{FrameSlot, StreamNews};
+use crate::frame_slot::FrameSlot;
 use crate::machine::Machine;
-use crate::notice::{Notice, notice};
+use crate::notice::notice;
 use crate::status::{AgentStatus, CameraCounters, DetectorReport};
 use crate::supervise::{Lease, Pulse, Running, Supervisor};
-use crate::{config_file, control, engine_choice, explain, machine, scrub, supervise};
+use crate::{config_file, control, engine_choice, machine, supervise};
 
 /// The model that sees people, phones and animals.
 pub const MODEL: &str = "objects";
@@ -64,10 +62,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 /// How alerts of the box itself name their camera.
 const BOX: &str = "box";
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
-/// Between tries to hand a violation to a busy desk.
-const DESK_PAUSE: Duration = Duration::from_millis(50);
 /// A stage without input wakes so often to look at its timers.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Which rules run with the installed model, and the state of all.
 pub struct RunningRules {
@@ -105,7 +101,8 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let clock = SystemClock::new();
     let store = open_store(&config, &clock)?;
     let models_dir = config_file::models_dir(&config);
-    engine_choice::measure_if_unknown(&config, MODEL);
+    let measuring = config.clone();
+    tokio::task::spawn_blocking(move || engine_choice::measure_if_unknown(&measuring, MODEL)).await?;
     let first = load_detector(&config, &models_dir)?;
     let rules = running_rules(&config, &first);
     let detector = DetectorReport {
@@ -226,26 +223,6 @@ fn load_detector(config: &Config, models_dir: &Path) -> Result<Detector> {
     Ok(Detector::load(models_dir, MODEL, engine, threads)?)
 }
 
-/// What the analyses hand to the desk.
-enum DeskJob {
-    /// A violation, and where the desk answers.
-    Violation {
-        camera: Arc<DeskCamera>,
-        violation: Violation,
-        sight: Option<Sight>,
-        stamp: Stamp,
-        answers: Sender<Answer>,
-    },
-    /// The analysis of this camera begins anew.
-    Restarted { camera: String, stamp: Stamp },
-}
-
-/// Whether the alert of a violation was raised.
-struct Answer {
-    key: ViolationKey,
-    raised: bool,
-}
-
 /// What the stages of one camera share, and what outlives each of them.
 struct CameraStage {
     config: CameraConfig,
@@ -358,168 +335,6 @@ impl CameraStage {
     }
 }
 
-struct Decoding {
-    camera: String,
-    recorder: Arc<Recorder>,
-    slot: Arc<FrameSlot>,
-    counters: Arc<CameraCounters>,
-    sampler: Sampler,
-    machine: Arc<Machine>,
-    decoder: Option<Decoder>,
-}
-
-/// Camera events → ring and sampled frames. Ends when the camera's task has ended.
-fn decode(
-    mut decoding: Decoding,
-    mut events: mpsc::Receiver<CameraEvent>,
-    runtime: &Handle,
-    pulse: &Pulse,
-    clock: &dyn Clock,
-) {
-    loop {
-        pulse.beat(clock.mono());
-        match runtime.block_on(async { tokio::time::timeout(LONGEST_WAIT, events.recv()).await }) {
-            Err(_) => {}
-            Ok(None) => break,
-            Ok(Some(event)) => decoding.handle_event(event),
-        }
-    }
-}
-
-impl Decoding {
-    fn handle_event(&mut self, event: CameraEvent) {
-        fail::fail_point!("capture");
-        let Self { camera, recorder, slot, counters, sampler, machine, decoder } = self;
-        sampler.set_pace(machine.pace());
-        match event {
-            CameraEvent::Opened(info) => {
-                counters.set_stream("online", describe(&info), stream_notice(&info));
-                recorder.handle_opened(info);
-                *decoder = Decoder::new().map_err(|error| error!(camera, %error, "no decoder")).ok();
-                slot.tell(StreamNews::Opened);
-            }
-            CameraEvent::Unit(unit) => {
-                counters.frames.fetch_add(1, Ordering::Relaxed);
-                counters.lost_packets.fetch_add(u64::from(unit.lost_packets), Ordering::Relaxed);
-                let Some(decoder) = decoder else { return };
-                match decoder.decode(&unit, |_, received| sampler.take(received)) {
-                    Ok(frames) => frames.into_iter().for_each(|frame| slot.put(frame)),
-                    Err(error) => {
-                        counters.damaged.fetch_add(1, Ordering::Relaxed);
-                        debug!(camera, %error, "access unit damaged");
-                    }
-                }
-                counters.dropped.store(slot.dropped(), Ordering::Relaxed);
-                recorder.handle_unit(unit);
-            }
-            CameraEvent::Lost { error } => {
-                let why = scrub::text(&error.to_string()).into_owned();
-                counters.set_stream("offline", why.clone(), explain::camera(&error));
-                slot.tell(StreamNews::Lost(why));
-            }
-        }
-    }
-}
-
-fn describe(info: &StreamInfo) -> String {
-    let rate = info.frame_rate.map_or_else(String::new, |rate| format!(", {rate:.1} frames/s"));
-    format!("{} {}×{}{rate}", info.codec, info.width, info.height)
-}
-
-/// The same for whoever reads `status` in another language.
-fn stream_notice(info: &StreamInfo) -> Notice {
-    let size = format!("{}×{}", info.width, info.height);
-    match info.frame_rate {
-        Some(rate) => {
-            notice!("status-camera-stream-rate", None, codec = &info.codec, size = size, rate = format!("{rate:.1}"))
-        }
-        None => notice!("status-camera-stream", None, codec = &info.codec, size = size),
-    }
-}
-
-struct Analysing {
-    analysis: Analysis,
-    camera: Arc<DeskCamera>,
-    slot: Arc<FrameSlot>,
-    counters: Arc<CameraCounters>,
-    clock: Arc<dyn Clock>,
-    violations: SyncSender<DeskJob>,
-    pulse: Pulse,
-    lease: Lease,
-}
-
-impl Analysing {
-    /// Frames → violations, handed to the desk. Ends when the slot is closed, or with its lease.
-    fn run(mut self) {
-        let (answers, answered) = channel();
-        while !self.lease.is_over() {
-            let now = self.clock.mono();
-            self.pulse.beat(now);
-            let wait = self.analysis.poll_timeout().map_or(LONGEST_WAIT, |due| due.since(now).min(LONGEST_WAIT));
-            let Some(taken) = self.slot.take(wait) else { break };
-            for news in taken.news {
-                match news {
-                    StreamNews::Opened => self.analysis.handle_opened(),
-                    StreamNews::Lost(why) => self.analysis.handle_lost(&why, self.clock.stamp()),
-                }
-            }
-            if let Some(frame) = taken.frame {
-                look(&mut self.analysis, frame, &self.camera.id, &self.counters, self.clock.as_ref());
-            }
-            for Answer { key, raised } in answered.try_iter() {
-                if raised {
-                    self.analysis.handle_raised(&key, self.clock.mono());
-                } else {
-                    self.analysis.handle_suppressed(&key, self.clock.mono());
-                }
-            }
-            self.analysis.handle_timeout(self.clock.stamp());
-            while let Some((violation, sight)) = self.analysis.poll_violation() {
-                let (camera, answers, stamp) = (Arc::clone(&self.camera), answers.clone(), self.clock.stamp());
-                self.hand_over(DeskJob::Violation { camera, violation, sight, stamp, answers });
-            }
-        }
-    }
-
-    /// Waits for a desk that is busy: a full disk is no fault of this stage.
-    fn hand_over(&self, mut job: DeskJob) {
-        while !self.lease.is_over() {
-            match self.violations.try_send(job) {
-                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
-                Err(TrySendError::Full(back)) => job = back,
-            }
-            self.pulse.beat(self.clock.mono());
-            std::thread::sleep(DESK_PAUSE);
-        }
-    }
-}
-
-fn look(
-    analysis: &mut Analysis,
-    frame: kitchen_vision::frame::Frame,
-    camera: &str,
-    counters: &CameraCounters,
-    clock: &dyn Clock,
-) {
-    fail::fail_point!("detect");
-    let stamp = at(clock.stamp(), frame.captured);
-    let began = std::time::Instant::now();
-    match analysis.handle_frame(frame, stamp) {
-        Ok(looked) if looked.detections.is_some() => {
-            counters.analysed.fetch_add(1, Ordering::Relaxed);
-            let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-            counters.look_us.store(took, Ordering::Relaxed);
-        }
-        Ok(_) => {}
-        Err(error) => error!(camera, error = format!("{error:#}"), "the detector failed on a picture"),
-    }
-}
-
-/// `now` moved back to when a frame was captured.
-fn at(now: Stamp, captured: Mono) -> Stamp {
-    Stamp { mono: captured, wall: now.wall.before(now.mono.since(captured)), quality: now.quality }
-}
-
 /// Violations → committed alerts. Ends when all analyses have ended.
 fn start_desk(
     config: &Config,
@@ -538,36 +353,15 @@ fn start_desk(
             let now = clock.mono();
             let wait = desk.poll_timeout().map_or(LONGEST_WAIT, |due| due.since(now).min(LONGEST_WAIT));
             match jobs.recv_timeout(wait) {
-                Ok(job) => {
-                    // One violation that can't be dealt with must not take the others along.
-                    let handled = catch_unwind(AssertUnwindSafe(|| handle_job(&mut desk, job)));
-                    if handled.is_err() {
-                        error!("the alert desk panicked: one violation is lost");
-                    }
-                }
+                Ok(job) => job.handle(&mut desk),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            fail::fail_point!("alerts");
             desk.handle_timeout(clock.stamp());
         }
         desk.finish(clock.stamp());
     })
-}
-
-fn handle_job(desk: &mut AlertDesk<StoredLedger>, job: DeskJob) {
-    let (camera, violation, sight, stamp, answers) = match job {
-        DeskJob::Restarted { camera, stamp } => return desk.handle_restarted(&camera, stamp),
-        DeskJob::Violation { camera, violation, sight, stamp, answers } => (camera, violation, sight, stamp, answers),
-    };
-    let key = match &violation {
-        Violation::Opened { key, .. } => Some(key.clone()),
-        _ => None,
-    };
-    let raised = desk.handle_violation(&camera, violation, sight.as_ref(), stamp);
-    if let Some((key, raised)) = key.zip(raised) {
-        // An analysis that has ended needs no answer.
-        let _ = answers.send(Answer { key, raised });
-    }
 }
 
 /// What this day has brought already.

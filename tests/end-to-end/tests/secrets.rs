@@ -143,6 +143,8 @@ fn no_secret_of_a_running_agent_is_shown_sent_logged_or_bundled() {
 
     let mut command = config.command(&["run"]);
     command.env("KITCHEN_AGENT_LOG", "trace");
+    let panic = format!("detect=5*off->1*panic(rtsp://admin:{}@camera was lost)->off", RtspCamera::PASSWORD);
+    command.env("FAILPOINTS", panic);
     let mut agent = Process::start("agent", command, directory.path());
     let opened = |rule: &'static str| move |record: &serde_json::Value| record["body"]["rule"] == rule;
     district.wait_for_message(BOUND, "alert.opened", opened("intrusion"));
@@ -153,6 +155,7 @@ fn no_secret_of_a_running_agent_is_shown_sent_logged_or_bundled() {
     agent.assert_running();
     assert!(agent.terminate(STOP_BOUND).success());
     assert!(agent.stderr().contains("TRACE") || agent.stderr().contains("DEBUG"), "{}", agent.stderr());
+    assert!(agent.stderr().contains("@camera was lost"), "no panic in the log");
     secrets.assert_absent("the log", &agent.stderr());
     let events: Vec<String> = district.events().iter().map(ToString::to_string).collect();
     secrets.assert_absent("the district's events", &events.join("\n"));

@@ -126,6 +126,25 @@ fn a_store_that_hangs_ends_the_agent_which_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_violation_on_which_the_desk_panics_is_lost_alone() {
+    let mut site = Site::with("violation=1*panic->off");
+    site.wait_for_another_alert();
+    assert!(site.agent.log().contains("one violation is lost"), "{}", site.agent.log());
+}
+
+#[test]
+fn an_alert_desk_that_ends_ends_the_agent_which_goes_on_where_it_was() {
+    let mut site = Site::with("alerts=10*off->1*panic->off");
+    let ended = site.agent.wait_for_end(BOUND);
+    assert!(!ended.success(), "systemd must see a failure: {ended:?}");
+    site.district.wait_for(BOUND, "a state that says why", |event| {
+        event["state"]["body"]["online"] == false && event["state"]["body"]["reason"] == "failed: alerts"
+    });
+    site.agent.restart();
+    site.wait_for_another_alert();
+}
+
+#[test]
 fn a_stage_that_fails_again_and_again_ends_the_agent_and_the_district_is_told() {
     let mut site = Site::with("detect=panic");
     let ended = site.agent.wait_for_end(Duration::from_secs(150));

@@ -117,3 +117,34 @@ fn write(file: File, folder: &str, now: Wall, contents: &[Content]) -> Result<()
     file.get_ref().sync_all()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: u64 = 5_000_000;
+
+    /// Text that hardly compresses: digits of a simple generator, base 94.
+    fn noise(bytes: usize) -> String {
+        let mut state = 7_u64;
+        let next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(33 + u8::try_from((state >> 33) % 94).expect("below 94"))
+        };
+        std::iter::repeat_with(next).take(bytes).collect()
+    }
+
+    #[test]
+    fn a_bundle_whose_every_part_is_as_long_as_it_may_be_keeps_its_limit() {
+        let text = noise(6_000_000);
+        let longest = |name, keep: &part::Keep| Content { name, text: keep.of(&text).to_owned() };
+        let mut contents: Vec<Content> = PARTS.iter().map(|part| longest(part.name, &part.keep)).collect();
+        contents.extend([longest(NOTES, &part::Keep::Start), longest("versions.json", &part::Keep::Start)]);
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("bundle.tar.gz");
+        let file = File::create(&path).expect("created");
+        write(file, "bundle", Wall::from_unix_millis(0), &contents).expect("written");
+        let bytes = path.metadata().expect("there").len();
+        assert!((3_000_000..=LIMIT).contains(&bytes), "{bytes}");
+    }
+}

@@ -16,5 +16,5 @@ cargo build --release --workspace --bins
 cargo bench -p kitchen-end-to-end
 "$target/test-python/bin/python" tests/end-to-end/benches/reference.py "$target"
 cross/test-qemu.sh
-cross/package.sh amd64
+cross/test-package.sh "$(cross/package.sh amd64)"
 tests/vm/run.sh bookworm

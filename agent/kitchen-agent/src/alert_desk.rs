@@ -9,7 +9,7 @@ use anyhow::Result;
 use kitchen_core::alert::{AlertBody, AlertBox, AlertRecord, ClipRef, CloseReason, ModelRef, round4};
 use kitchen_core::caps::DailyCaps;
 use kitchen_core::config::{ClipConfig, RuleSettings};
-use kitchen_core::rules::EvidenceKind;
+use kitchen_core::rules::{EvidenceKind, RuleId};
 use kitchen_core::time::{Mono, Stamp, TimeZone, millis};
 use kitchen_core::watch::{Violation, ViolationKey};
 use kitchen_core::wire::MessageId;
@@ -41,7 +41,8 @@ pub trait Ledger {
 pub struct DeskCamera {
     pub id: String,
     pub rules: Vec<RuleSettings>,
-    pub model: Option<ModelRef>,
+    /// On whose word each rule acts.
+    pub models: BTreeMap<RuleId, ModelRef>,
     /// Absent in a replay: no clips.
     pub recorder: Option<Arc<Recorder>>,
 }
@@ -167,7 +168,7 @@ impl<L: Ledger> AlertDesk<L> {
             duration_ms: millis(stamp.mono.since(began)),
             score: score.map(round4),
             boxes: sight.map_or_else(Vec::new, |sight| sight.boxes.iter().copied().map(AlertBox::from).collect()),
-            model: score.and(camera.model.clone()),
+            model: score.and_then(|_| camera.models.get(&key.rule).cloned()),
             snapshot: None,
             clip: None,
             clip_status: "none".to_owned(),

@@ -1,4 +1,4 @@
-//! One camera's frames become violations: motion gate → detector → tracker → rules.
+//! One camera's frames become violations: motion gate → detector → closer look → tracker → classifiers → rules.
 //! The same code for the live camera and for a replayed video; time comes in with each frame.
 
 use std::collections::HashMap;
@@ -6,16 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use kitchen_core::attributes::Judging;
+use kitchen_core::closer::Closer;
 use kitchen_core::config::{CameraConfig, RuleSettings};
-use kitchen_core::detection::Detection;
+use kitchen_core::detection::{Detection, Label, suppress};
+use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Mono, Stamp, TimeZone};
-use kitchen_core::tracker::Tracker;
+use kitchen_core::tracker::{Track, Tracker};
 use kitchen_core::view::LumaGrid;
 use kitchen_core::watch::{CameraWatch, Sighting, Violation, ViolationKey};
-use kitchen_vision::detect::Detector;
+use kitchen_vision::detect::{Classifier, Detector};
 use kitchen_vision::frame::{Frame, THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, Thumbnail};
 use kitchen_vision::motion::MotionGate;
 use kitchen_vision::stage_timer::StageTimes;
+
+use crate::main_stream::CloseView;
+use crate::pack::{self, Pack};
 
 /// The frame that shows a violation best, with what it shows.
 #[derive(Clone, Debug)]
@@ -32,12 +38,18 @@ pub struct Looked {
     pub frame: Arc<Frame>,
     /// Absent when the scene was still and the detector rested.
     pub detections: Option<Vec<Detection>>,
+    /// What these came to.
+    pub tracks: Vec<Track>,
 }
 
 /// What the stages of the analysis cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnalysisTimes {
     pub motion: StageTimes,
+    /// Looks at the picture's own resolution; the detector's stages count them too.
+    pub closer: StageTimes,
+    /// Cutting out, scaling and judging.
+    pub attributes: StageTimes,
     pub track: StageTimes,
     pub rules: StageTimes,
 }
@@ -45,26 +57,36 @@ pub struct AnalysisTimes {
 pub struct Analysis {
     gate: MotionGate,
     detector: Detector,
+    classifiers: Vec<(Classifier, Judging)>,
+    closer: Closer,
+    main_stream: Option<CloseView>,
     tracker: Tracker,
     watch: CameraWatch,
     sights: HashMap<ViolationKey, Sight>,
-    windows: HashMap<kitchen_core::rules::RuleId, Duration>,
+    windows: HashMap<RuleId, Duration>,
     previous: Option<Arc<Frame>>,
     times: AnalysisTimes,
 }
 
 impl Analysis {
     #[must_use]
-    pub fn new(
-        camera: &CameraConfig,
-        rules: &[RuleSettings],
-        zone: &TimeZone,
-        detector: Detector,
-        started: Mono,
-    ) -> Self {
+    pub fn new(camera: &CameraConfig, rules: &[RuleSettings], zone: &TimeZone, pack: Pack, started: Mono) -> Self {
+        let runs = |rule: RuleId| rules.iter().any(|settings| settings.rule == rule);
+        // A classifier on whose word no rule acts is not asked.
+        let asked = |classifier: &Classifier| {
+            let labels = classifier.manifest().labels();
+            rules.iter().filter_map(|settings| settings.rule.deciding_label()).any(|label| labels.contains(&label))
+        };
+        let classifiers = pack.classifiers.into_iter().filter(asked).map(|classifier| {
+            let judging = pack::judging(&classifier);
+            (classifier, judging)
+        });
         Self {
             gate: MotionGate::new(),
-            detector,
+            detector: pack.detector,
+            classifiers: classifiers.collect(),
+            closer: Closer::new(runs(RuleId::Rodent), runs(RuleId::Smoking)),
+            main_stream: None,
             tracker: Tracker::default(),
             watch: CameraWatch::new(camera, rules, zone, started),
             sights: HashMap::new(),
@@ -72,6 +94,13 @@ impl Analysis {
             previous: None,
             times: AnalysisTimes::default(),
         }
+    }
+
+    /// Small things are looked for in this camera's main stream.
+    #[must_use]
+    pub fn with_main_stream(mut self, main_stream: Option<CloseView>) -> Self {
+        self.main_stream = main_stream;
+        self
     }
 
     /// One sampled frame.
@@ -91,13 +120,45 @@ impl Analysis {
         });
         self.keep(sighting, &frame, stamp);
         if !run {
-            return Ok(Looked { frame, detections: None });
+            return Ok(Looked { frame, detections: None, tracks: Vec::new() });
         }
-        let detections = self.detector.detect(&frame)?;
-        let tracks = self.times.track.measure(|| self.tracker.handle_detections(&detections, stamp.mono));
+        let mut detections = self.detector.detect(&frame)?;
+        self.look_closer(&frame, &mut detections, stamp.mono)?;
+        let mut tracks = self.times.track.measure(|| self.tracker.handle_detections(&detections, stamp.mono));
+        self.judge(&frame, &mut tracks, stamp.mono)?;
         let sightings = self.times.rules.measure(|| self.watch.handle_tracks(&tracks, stamp));
         self.keep(sightings, &frame, stamp);
-        Ok(Looked { frame, detections: Some(detections) })
+        Ok(Looked { frame, detections: Some(detections), tracks })
+    }
+
+    /// Adds what one place shows at its own resolution: of the main stream where there is one, else of this frame if
+    /// it is larger than what the network sees of it.
+    fn look_closer(&mut self, frame: &Frame, detections: &mut Vec<Detection>, now: Mono) -> Result<()> {
+        let Self { detector, closer, main_stream, gate, times, .. } = self;
+        let input = &detector.manifest().input;
+        let is_larger = |frame: &Frame| frame.width > input.width || frame.height > input.height;
+        let Some(centre) = closer.choose(detections, &gate.spots(), now) else { return Ok(()) };
+        let source = main_stream.as_mut().and_then(|stream| stream.frame(now)).unwrap_or(frame);
+        if !is_larger(source) {
+            return Ok(());
+        }
+        let found = times.closer.measure_with_threads(|| detector.detect_around(source, centre))?;
+        let small = |one: &Detection| matches!(one.label, Label::Rat | Label::Cigarette);
+        detections.extend(found.into_iter().filter(small));
+        *detections = suppress(std::mem::take(detections), detector.task().iou);
+        Ok(())
+    }
+
+    /// Lets the classifiers look at whoever is due.
+    fn judge(&mut self, frame: &Frame, tracks: &mut [Track], now: Mono) -> Result<()> {
+        for (classifier, judging) in &mut self.classifiers {
+            for subject in judging.due(tracks, (frame.width, frame.height), now) {
+                let scores = self.times.attributes.measure_with_threads(|| classifier.judge(frame, subject.rect))?;
+                judging.handle_scores(subject, scores, now);
+            }
+            judging.attach(tracks, now);
+        }
+        Ok(())
     }
 
     /// The stream was opened anew.

@@ -145,6 +145,14 @@ pub struct DetectArguments {
     pub model: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct EvalArguments {
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    #[arg(long, value_name = "NAME")]
+    pub model: String,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
     /// Name, version, classes, licence
@@ -158,7 +166,10 @@ pub enum ModelCommand {
         runs: u32,
     },
     /// Precision and recall against labelled pictures
-    Eval(Later),
+    #[command(after_help = "Examples:\n  kitchen-agent model eval rats --model objects\n  \
+        kitchen-agent model eval heads --model head_attributes --json\n\n\
+        For a detector DIR holds images/, labels/ in YOLO's format and classes.txt; for a classifier one folder a class.")]
+    Eval(EvalArguments),
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod detect;
+mod eval;
 mod log;
 mod model;
 mod outbox;
@@ -41,6 +42,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Model(ModelCommand::List) => model::list(cli),
         Command::Model(ModelCommand::Verify) => model::verify(cli),
         Command::Model(ModelCommand::Bench { runs }) => model::bench(cli, *runs),
+        Command::Model(ModelCommand::Eval(arguments)) => eval::run(cli, arguments),
         Command::Alerts(AlertsCommand::List { limit }) => alerts::list(cli, *limit),
         Command::Alerts(AlertsCommand::Show { id }) => alert_show::run(cli, id),
         Command::Outbox(OutboxCommand::List { limit }) => outbox::list(cli, *limit),

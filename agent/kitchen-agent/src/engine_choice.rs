@@ -4,15 +4,14 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use kitchen_core::config::{Config, EngineChoice};
-use kitchen_vision::detect::{Detector, Manifest, ModelError};
+use kitchen_vision::detect::{Manifest, Network};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::config_file;
-use crate::fault::Fault;
-use crate::notice::notice;
+use crate::pack::OBJECTS;
 
 pub const ENGINES: [EngineChoice; 2] = [EngineChoice::Tract, EngineChoice::Rten];
 /// More threads than this never paid on the boards at hand, and the camera needs the others.
@@ -55,14 +54,17 @@ struct Kept {
     choice: Choice,
 }
 
-/// The choice that holds now: the configured one; for `auto` the kept one, and tract until something was measured.
+/// The choice that holds now: the configured one; for `auto` the kept one, else that of the detector, and tract until
+/// something was measured.
 #[must_use]
 pub fn in_force(config: &Config, model: &str) -> Choice {
     let detector = &config.detector;
     if detector.engine != EngineChoice::Auto {
         return Choice { engine: detector.engine, threads: detector.threads };
     }
-    kept(config, model).unwrap_or(Choice { engine: EngineChoice::Tract, threads: detector.threads })
+    kept(config, model)
+        .or_else(|| kept(config, OBJECTS))
+        .unwrap_or(Choice { engine: EngineChoice::Tract, threads: detector.threads })
 }
 
 /// Measures where `auto` has nothing to go by. What fails is logged, and tract runs.
@@ -83,10 +85,6 @@ pub fn measure(config: &Config, model: &str, runs: u32, limit: Option<Duration>)
     let started = Instant::now();
     let is_over = |times: &[f64]| limit.is_some_and(|limit| started.elapsed() > limit && !times.is_empty());
     let models_dir = config_file::models_dir(config);
-    let folder = models_dir.join(model);
-    let golden = folder.join(Manifest::read(&folder)?.golden.input);
-    let unreadable = || notice!("picture-unreadable", Fault::ModelTampered, path = golden.display());
-    let image = image::open(&golden).with_context(unreadable)?.to_rgb8();
     let mut candidates: Vec<(Choice, Vec<f64>, bool)> = candidates().map(|choice| (choice, Vec::new(), true)).collect();
     // In rounds, so that a noisy machine is as noisy for each; one loaded at a time, for a box is short of memory.
     for _ in 0..ROUNDS {
@@ -94,14 +92,15 @@ pub fn measure(config: &Config, model: &str, runs: u32, limit: Option<Duration>)
             if limit.is_some_and(|limit| started.elapsed() > limit) {
                 break;
             }
-            let mut detector = Detector::load(&models_dir, model, choice.engine, choice.threads)?;
-            *is_golden &= detector.verify_golden()?.ok;
+            let mut network = Network::load(&models_dir, model, choice.engine, choice.threads)?;
+            let picture = network.golden_input()?;
+            *is_golden &= network.verify_golden()?.ok;
             for _ in 0..runs.div_ceil(ROUNDS).max(1) {
                 if is_over(times) {
                     break;
                 }
                 let began = Instant::now();
-                detector.detect_rgb(&image).map_err(|source| ModelError::Engine { name: model.to_owned(), source })?;
+                network.run_golden(&picture)?;
                 times.push(began.elapsed().as_secs_f64() * 1000.0);
             }
         }

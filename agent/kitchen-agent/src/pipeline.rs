@@ -1,8 +1,7 @@
 //! The path of the data, top to bottom, and the only place that starts stages:
 //! camera → access units → frames → detections → tracks → violations → alerts → outbox → uplink → district.
 
-use std::collections::VecDeque;
-use std::path::Path;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -20,7 +19,6 @@ use kitchen_core::wire::RuleState;
 use kitchen_store::{OpenOptions, Store};
 use kitchen_uplink::{LinkOptions, LinkStatus, UplinkOptions};
 use kitchen_vision::camera::{self, CameraSource};
-use kitchen_vision::detect::Detector;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, info, warn};
@@ -32,18 +30,17 @@ use crate::box_side::{StoredLedger, StoredOutbox};
 use crate::clock::{SystemClock, boot_id};
 use crate::decoding::{Decoding, decode};
 use crate::desk_job::{Answer, DeskJob};
-use crate::engine_choice::Choice;
 use crate::evidence::Recorder;
 use crate::fault::Fault;
 use crate::frame_slot::FrameSlot;
 use crate::machine::Machine;
+use crate::main_stream::{CloseView, NewestKeyframe};
 use crate::notice::notice;
+use crate::pack::{OBJECTS, Pack};
 use crate::status::{AgentStatus, CameraCounters, DetectorReport};
 use crate::supervise::{Lease, Pulse, Running, Supervisor};
 use crate::{config_file, control, engine_choice, machine, supervise};
 
-/// The model that sees people, phones and animals.
-pub const MODEL: &str = "objects";
 /// Access units between the camera's task and the decoder; beyond it the camera is held back.
 const UNITS: usize = 64;
 /// Violations between the analyses and the alert desk; beyond it the analyses wait.
@@ -68,14 +65,13 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Which rules run with the installed model, and the state of all.
 pub struct RunningRules {
     pub settings: Vec<RuleSettings>,
-    pub states: std::collections::BTreeMap<RuleId, RuleState>,
+    pub states: BTreeMap<RuleId, RuleState>,
 }
 
 /// Splits the rules into those that run and those that are off or have no model.
 #[must_use]
-pub fn running_rules(config: &Config, detector: &Detector) -> RunningRules {
-    let good = detector.manifest().classes.iter().filter(|class| class.good_enough);
-    let labels: Vec<_> = good.map(|class| class.label).collect();
+pub fn running_rules(config: &Config, pack: &Pack) -> RunningRules {
+    let labels = pack.good_labels();
     let state = |settings: &RuleSettings| match (settings.rule.is_available(&labels), settings.enabled) {
         (false, _) => RuleState::Unavailable,
         (true, false) => RuleState::Off,
@@ -86,13 +82,6 @@ pub fn running_rules(config: &Config, detector: &Detector) -> RunningRules {
     RunningRules { settings: all.into_iter().filter(|settings| state(settings) == RuleState::On).collect(), states }
 }
 
-/// The model as alerts name it.
-#[must_use]
-pub fn model_ref(detector: &Detector) -> ModelRef {
-    let manifest = detector.manifest();
-    ModelRef { name: manifest.name.clone(), version: manifest.version.clone(), sha256: manifest.sha256.clone() }
-}
-
 /// Runs the agent until `stop` turns true; then everything under way is committed.
 ///
 /// # Errors
@@ -100,17 +89,16 @@ pub fn model_ref(detector: &Detector) -> ModelRef {
 pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let clock = SystemClock::new();
     let store = open_store(&config, &clock)?;
-    let models_dir = config_file::models_dir(&config);
     let measuring = config.clone();
-    tokio::task::spawn_blocking(move || engine_choice::measure_if_unknown(&measuring, MODEL)).await?;
-    let first = load_detector(&config, &models_dir)?;
+    tokio::task::spawn_blocking(move || engine_choice::measure_if_unknown(&measuring, OBJECTS)).await?;
+    let first = Pack::load(&config)?;
     let rules = running_rules(&config, &first);
     let detector = DetectorReport {
-        model: first.manifest().name.clone(),
-        version: first.manifest().version.clone(),
-        engine: first.engine_name().to_owned(),
+        model: first.detector.manifest().name.clone(),
+        version: first.detector.manifest().version.clone(),
+        engine: first.detector.engine_name().to_owned(),
     };
-    let model = model_ref(&first);
+    let models = first.models();
     for key in config.without_effect() {
         warn!(key, "accepted, but without effect in this version");
     }
@@ -129,15 +117,20 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let mut first = Some(first);
     for camera in &config.cameras {
         let source = CameraSource::new(camera, config_file::password(camera)?)?;
-        let stage = CameraStage::new(camera, &source, &config, &rules, &model);
+        let main_stream = CameraSource::main_stream(camera, config_file::password(camera)?)?;
+        let stage = CameraStage::new(camera, &source, &config, &rules, &models);
         cameras.push(Arc::clone(&stage.counters));
         stage.start_capture(&mut supervisor, source, &machine, &clock, &stopped)?;
+        let newest = match main_stream {
+            Some(source) => Some(stage.start_main_stream(&mut supervisor, source, &clock, &stopped)?),
+            None => None,
+        };
         let load = {
             let config = config.clone();
             let mut first = first.take();
-            move || first.take().map_or_else(|| load_detector(&config, &config_file::models_dir(&config)), Ok)
+            move || first.take().map_or_else(|| Pack::load(&config), Ok)
         };
-        stage.start_detect(&mut supervisor, load, &config, &rules, &clock, &violations)?;
+        stage.start_detect(&mut supervisor, load, newest, &config, &rules, &clock, &violations)?;
     }
     drop(violations);
 
@@ -218,11 +211,6 @@ fn open_store(config: &Config, clock: &SystemClock) -> Result<Store> {
     Ok(store)
 }
 
-fn load_detector(config: &Config, models_dir: &Path) -> Result<Detector> {
-    let Choice { engine, threads } = engine_choice::in_force(config, MODEL);
-    Ok(Detector::load(models_dir, MODEL, engine, threads)?)
-}
-
 /// What the stages of one camera share, and what outlives each of them.
 struct CameraStage {
     config: CameraConfig,
@@ -238,7 +226,7 @@ impl CameraStage {
         source: &CameraSource,
         config: &Config,
         rules: &RunningRules,
-        model: &ModelRef,
+        models: &BTreeMap<RuleId, ModelRef>,
     ) -> Self {
         let counters = Arc::new(CameraCounters::new(&camera.id, &source.address()));
         let with_clip = rules.settings.iter().filter(|settings| settings.evidence == EvidenceKind::Clip);
@@ -252,7 +240,7 @@ impl CameraStage {
         let desk = Arc::new(DeskCamera {
             id: camera.id.clone(),
             rules: rules_here,
-            model: Some(model.clone()),
+            models: models.clone(),
             recorder: Some(Arc::clone(&recorder)),
         });
         Self { config: camera.clone(), counters, recorder, slot: Arc::default(), desk }
@@ -298,11 +286,41 @@ impl CameraStage {
         supervisor.start(&format!("capture-{}", self.config.id), CAPTURE_PATIENCE, Box::new(start))
     }
 
+    /// The main stream's newest keyframes, for a closer look.
+    fn start_main_stream(
+        &self,
+        supervisor: &mut Supervisor,
+        source: CameraSource,
+        clock: &Arc<dyn Clock>,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<Arc<NewestKeyframe>> {
+        let newest = Arc::new(NewestKeyframe::default());
+        let (kept, clock, stopped) = (Arc::clone(&newest), Arc::clone(clock), stopped.clone());
+        let id = self.config.id.clone();
+        let start = move |pulse: Pulse, _: Lease| {
+            let (units, mut events) = mpsc::channel(UNITS);
+            let camera = camera::run(source.clone(), Arc::clone(&clock), units, stopped.clone());
+            let (kept, id) = (Arc::clone(&kept), id.clone());
+            let keeping = async move {
+                while let Some(event) = events.recv().await {
+                    kept.handle_event(&id, event);
+                }
+            };
+            let both = async move { drop(tokio::join!(camera, keeping)) };
+            let task = tokio::spawn(supervise::beating(both, pulse, Arc::clone(&clock)));
+            Ok(Running { tasks: vec![task], ..Running::default() })
+        };
+        supervisor.start(&format!("main-{}", self.config.id), CAPTURE_PATIENCE, Box::new(start))?;
+        Ok(newest)
+    }
+
     /// Frames → violations.
+    #[expect(clippy::too_many_arguments, reason = "what one camera's analysis reads and writes")]
     fn start_detect(
         &self,
         supervisor: &mut Supervisor,
-        mut load: impl FnMut() -> Result<Detector> + Send + 'static,
+        mut load: impl FnMut() -> Result<Pack> + Send + 'static,
+        main_stream: Option<Arc<NewestKeyframe>>,
         config: &Config,
         rules: &RunningRules,
         clock: &Arc<dyn Clock>,
@@ -313,7 +331,8 @@ impl CameraStage {
         let (clock, violations) = (Arc::clone(clock), violations.clone());
         let mut is_first = true;
         let start = move |pulse: Pulse, lease: Lease| {
-            let analysis = Analysis::new(&camera, &settings, &zone, load()?, clock.mono());
+            let analysis = Analysis::new(&camera, &settings, &zone, load()?, clock.mono())
+                .with_main_stream(main_stream.clone().map(CloseView::new));
             if !std::mem::take(&mut is_first) {
                 // A desk that is gone needs no word: the agent ends.
                 let _ = violations.send(DeskJob::Restarted { camera: camera.id.clone(), stamp: clock.stamp() });
@@ -431,8 +450,12 @@ async fn watch_machine(
 ) {
     let window_and_cool_down = settings.as_ref().map_or_else(Default::default, |rule| (rule.window, rule.cool_down));
     let mut health = BoxHealth::new(window_and_cool_down.0, window_and_cool_down.1);
-    let camera =
-        Arc::new(DeskCamera { id: BOX.to_owned(), rules: settings.into_iter().collect(), model: None, recorder: None });
+    let camera = Arc::new(DeskCamera {
+        id: BOX.to_owned(),
+        rules: settings.into_iter().collect(),
+        models: BTreeMap::new(),
+        recorder: None,
+    });
     let (answers, answered) = channel();
     let mut waiting = VecDeque::new();
     let mut every = tokio::time::interval(MEASURE_EVERY);

@@ -1,12 +1,13 @@
 //! What a detector saw in one picture: labelled boxes with calibrated scores.
 //! Coordinates are fractions of the picture, 0..1, origin at the top left corner.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a detection can be.
+/// What a detection can be, and what it can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Label {
@@ -21,10 +22,19 @@ pub enum Label {
     Fire,
     BinOpen,
     Waste,
+    Mask,
+    NoMask,
+    Hat,
+    NoHat,
+    WorkClothes,
+    OtherClothes,
+    Bare,
+    /// What a classifier can't judge: turned away, cut off, too small.
+    Unknown,
 }
 
 impl Label {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 19] = [
         Self::Person,
         Self::Head,
         Self::Face,
@@ -36,6 +46,14 @@ impl Label {
         Self::Fire,
         Self::BinOpen,
         Self::Waste,
+        Self::Mask,
+        Self::NoMask,
+        Self::Hat,
+        Self::NoHat,
+        Self::WorkClothes,
+        Self::OtherClothes,
+        Self::Bare,
+        Self::Unknown,
     ];
 
     #[must_use]
@@ -52,6 +70,14 @@ impl Label {
             Self::Fire => "fire",
             Self::BinOpen => "bin_open",
             Self::Waste => "waste",
+            Self::Mask => "mask",
+            Self::NoMask => "no_mask",
+            Self::Hat => "hat",
+            Self::NoHat => "no_hat",
+            Self::WorkClothes => "work_clothes",
+            Self::OtherClothes => "other_clothes",
+            Self::Bare => "bare",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -109,6 +135,25 @@ impl Rect {
         width.max(0.0) * height.max(0.0)
     }
 
+    /// Share of this box that lies inside `other`, 0..1.
+    #[must_use]
+    pub fn share_within(self, other: Self) -> f32 {
+        let area = self.area();
+        if area > 0.0 { self.intersection(other) / area } else { 0.0 }
+    }
+
+    /// Larger by these shares of its width and height on each side.
+    #[must_use]
+    pub fn widened(self, across: f32, along: f32) -> Self {
+        let (dx, dy) = (self.w * across, self.h * along);
+        Self::new(self.x - dx, self.y - dy, self.w + 2.0 * dx, self.h + 2.0 * dy)
+    }
+
+    #[must_use]
+    pub fn contains(self, [x, y]: [f32; 2]) -> bool {
+        (self.x..=self.x + self.w).contains(&x) && (self.y..=self.y + self.h).contains(&y)
+    }
+
     /// Intersection over union, 0..1.
     #[must_use]
     pub fn iou(self, other: Self) -> f32 {
@@ -125,6 +170,10 @@ impl Rect {
         Self { x: left, y: top, w: right - left, h: bottom - top }
     }
 }
+
+/// Calibrated scores of what somebody wears or is: an attribute, its opposite and what is left for unknown add up
+/// to 1. Not asked is absent.
+pub type Attributes = BTreeMap<Label, f32>;
 
 /// One labelled box; `score` is calibrated, 0..1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,10 +3,13 @@
 //! Never touches a socket, file, thread, clock or runtime.
 
 pub mod alert;
+pub mod attributes;
 pub mod caps;
+pub mod closer;
 pub mod config;
 pub mod detection;
 pub mod episode;
+pub mod evaluation;
 pub mod outbox;
 pub mod restart;
 pub mod rules;

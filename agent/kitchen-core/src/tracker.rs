@@ -3,9 +3,10 @@
 //! over a constant-velocity Kalman filter. Boxes are widened before they are compared, because at two looks a
 //! second a walking person hardly overlaps himself.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::detection::{Detection, Label, Rect};
+use crate::detection::{Attributes, Detection, Label, Rect};
 use crate::time::Mono;
 
 /// Detections from this calibrated score on start tracks and are associated first.
@@ -16,6 +17,8 @@ const DOUBTFUL: f32 = 0.1;
 const WIDEN: [f32; 2] = [0.3, 0.5];
 /// Least overlap of widened boxes, by stage.
 const LEAST_IOU: [f32; 2] = [0.15, 0.35];
+/// A rat runs so many of its lengths between two looks: a metre a second at two looks a second.
+const DASH: f32 = 4.0;
 /// A track unseen for longer is forgotten.
 const KEEP: Duration = Duration::from_secs(4);
 
@@ -33,6 +36,12 @@ pub struct Track {
     pub last_seen: Mono,
     /// Looks that saw it.
     pub looks: u32,
+    /// How far its centre has been from where it was first seen, in lengths of the longer side it had there.
+    pub moved: f32,
+    /// What the classifiers' latest looks say of it, by vote; see [`crate::attributes`].
+    pub attributes: Attributes,
+    /// The labels that a classifier was asked for in this very look.
+    pub asked: BTreeSet<Label>,
 }
 
 impl Track {
@@ -46,6 +55,7 @@ impl Track {
 struct Tracked {
     track: Track,
     motion: Motion,
+    first: Rect,
 }
 
 /// Follows all labels of one camera.
@@ -97,6 +107,7 @@ impl Tracker {
             tracked.track.score = detections[column].score;
             tracked.track.last_seen = now;
             tracked.track.looks += 1;
+            tracked.track.moved = tracked.track.moved.max(distance(tracked.first, tracked.track.rect));
         }
         detections.iter().zip(taken).filter(|(_, taken)| !taken).map(|(detection, _)| *detection).collect()
     }
@@ -107,9 +118,15 @@ impl Tracker {
             if tracked.track.label != detection.label {
                 return 0.0;
             }
-            let widened = |rect: Rect| widen(rect, WIDEN[stage]);
+            let widened = |rect: Rect| rect.widened(WIDEN[stage], WIDEN[stage]);
             let iou = widened(tracked.motion.rect()).iou(widened(detection.rect));
-            if iou >= LEAST_IOU[stage] { iou } else { 0.0 }
+            if iou >= LEAST_IOU[stage] {
+                iou
+            } else if stage == 0 && detection.label == Label::Rat {
+                dash(tracked.track.rect, detection.rect)
+            } else {
+                0.0
+            }
         };
         let row = |&index: &usize| detections.iter().map(|d| similarity(&self.tracked[index], d)).collect();
         unmatched.iter().map(row).collect()
@@ -125,18 +142,25 @@ impl Tracker {
             first_seen: now,
             last_seen: now,
             looks: 1,
+            moved: 0.0,
+            attributes: Attributes::new(),
+            asked: BTreeSet::new(),
         };
-        self.tracked.push(Tracked { track, motion: Motion::new(detection.rect) });
+        self.tracked.push(Tracked { track, motion: Motion::new(detection.rect), first: detection.rect });
     }
 }
 
-fn widen(rect: Rect, share: f32) -> Rect {
-    Rect::new(
-        rect.x - rect.w * share,
-        rect.y - rect.h * share,
-        rect.w * (1.0 + 2.0 * share),
-        rect.h * (1.0 + 2.0 * share),
-    )
+/// From centre to centre, in lengths of the longer side of `from`.
+fn distance(from: Rect, to: Rect) -> f32 {
+    let ([x, y], [to_x, to_y]) = (from.centre(), to.centre());
+    (to_x - x).hypot(to_y - y) / from.w.max(from.h).max(1e-3)
+}
+
+/// How well a rat that ran from one box to the other explains both; less than any overlap does.
+fn dash(from: Rect, to: Rect) -> f32 {
+    let is_alike = (0.5..=2.0).contains(&(to.area() / from.area().max(1e-6)));
+    let nearness = 1.0 - distance(from, to) / DASH;
+    if is_alike && nearness > 0.0 { LEAST_IOU[0] * nearness } else { 0.0 }
 }
 
 /// The assignment of rows to columns with the greatest sum of similarities; zero never pairs.
@@ -273,6 +297,27 @@ mod tests {
             assert_eq!(ids(&tracks), [1], "look {look}");
             assert_eq!(tracks[0].looks, u32::from(look) + 1);
         }
+    }
+
+    #[test]
+    fn what_has_moved_stays_moved_though_it_rests() {
+        let mut tracker = Tracker::default();
+        let mut seen = Vec::new();
+        for (look, x) in [0.1, 0.1, 0.15, 0.2, 0.18, 0.16].into_iter().enumerate() {
+            seen = tracker.handle_detections(&[person(0.8, x, 0.4)], at(look as u64 * 500));
+            assert_eq!(seen[0].moved > 0.1, look > 1, "look {look}");
+        }
+        assert!((seen[0].moved - 1.0 / 3.0).abs() < 1e-3, "{seen:?}");
+    }
+
+    #[test]
+    fn a_running_rat_keeps_its_number_and_a_far_one_gets_another() {
+        let rat = |x| Detection { label: Label::Rat, score: 0.8, rect: Rect::new(x, 0.8, 0.03, 0.03) };
+        let mut tracker = Tracker::default();
+        assert_eq!(ids(&tracker.handle_detections(&[rat(0.1)], at(0))), [1]);
+        let ran = tracker.handle_detections(&[rat(0.18)], at(500));
+        assert!(ids(&ran) == [1] && ran[0].moved > 2.0, "{ran:?}");
+        assert_eq!(ids(&tracker.handle_detections(&[rat(0.9)], at(1000))), [2]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::detection::Detection;
 use crate::episode::{Episode, EpisodeOutput, EpisodeSettings};
 use crate::rules::camera_offline::{CameraOffline, CameraOfflineOutput};
 use crate::rules::lens_covered::LensView;
-use crate::rules::{Hit, Look, RuleId, look_of};
+use crate::rules::{Hit, Look, Looked, RuleId, look_of};
 use crate::time::{LocalTime, Mono, Stamp, TimeZone};
 use crate::tracker::Track;
 use crate::view::LumaGrid;
@@ -126,7 +126,11 @@ impl CameraWatch {
         let local = stamp.wall.local(&self.time_zone);
         let mut sightings = Vec::new();
         for watched in self.watched.iter_mut().filter(|watched| watched.settings.is_active(local)) {
-            let hit = (watched.look)(tracks, &watched.area);
+            let hit = match (watched.look)(tracks, &watched.area) {
+                Looked::NotAsked => continue,
+                Looked::Clear => None,
+                Looked::Hit(hit) => Some(hit),
+            };
             watched.episode.handle_look(hit.as_ref().map(|hit| hit.score), stamp.mono);
             if let Some(Hit { score, boxes }) = hit {
                 sightings.push(Sighting { key: watched.key(), score: Some(score), boxes });

@@ -56,6 +56,23 @@ impl Frame {
         Some(Self { width, height, full_range: false, pts_90k: 0, captured: Mono::ZERO, planes })
     }
 
+    /// A still image as a frame.
+    #[must_use]
+    pub fn from_rgb(image: &image::RgbImage) -> Option<Self> {
+        let (width, height) = image.dimensions();
+        let mut planar = yuv::YuvPlanarImageMut::<u8>::alloc(width, height, yuv::YuvChromaSubsampling::Yuv420);
+        let (range, matrix) = (yuv::YuvRange::Full, yuv::YuvStandardMatrix::Bt601);
+        yuv::rgb_to_yuv420(&mut planar, image.as_raw(), width * 3, range, matrix, yuv::YuvConversionMode::Balanced)
+            .ok()?;
+        let plane = |data, stride: u32| Plane { data, stride: stride as usize };
+        let planes = [
+            plane(planar.y_plane.borrow(), planar.y_stride),
+            plane(planar.u_plane.borrow(), planar.u_stride),
+            plane(planar.v_plane.borrow(), planar.v_stride),
+        ];
+        Self::from_planes(width, height, planes).map(|frame| Self { full_range: true, ..frame })
+    }
+
     #[must_use]
     pub fn y(&self) -> &[u8] {
         &self.planes[..self.luma_len()]

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use kitchen_core::detection::Rect;
 use kitchen_core::time::Mono;
 
-use crate::frame::Thumbnail;
+use crate::frame::{THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, Thumbnail};
 
 /// A still scene is looked at so often all the same.
 pub const LONGEST_REST: Duration = Duration::from_secs(10);
@@ -26,6 +27,8 @@ const NOISE_STEP: f32 = 0.05;
 #[derive(Debug, Default)]
 pub struct MotionGate {
     cells: Vec<Cell>,
+    /// Of the last picture, the cells that moved.
+    moving: Vec<bool>,
     last_look: Mono,
     last_run: Option<Mono>,
 }
@@ -64,6 +67,7 @@ impl MotionGate {
         if self.cells.len() != thumbnail.luma.len() {
             let cell = |luma: &f32| Cell { previous: *luma, background: *luma, noise: LEAST_DIFFERENCE / NOISE_FACTOR };
             self.cells = thumbnail.luma.iter().map(cell).collect();
+            self.moving = vec![false; self.cells.len()];
             self.last_look = now;
             return true;
         }
@@ -75,16 +79,51 @@ impl MotionGate {
         let drift = median(thumbnail.luma.iter().zip(&self.cells).map(|(luma, cell)| luma - cell.background));
         // A single cell's median wavers; few cells are quieter than most of their neighbours.
         let usual_noise = median(self.cells.iter().map(|cell| cell.noise));
-        let mut moved = false;
-        for (luma, cell) in thumbnail.luma.iter().zip(&mut self.cells) {
+        for ((luma, cell), moving) in thumbnail.luma.iter().zip(&mut self.cells).zip(&mut self.moving) {
             let step = (luma - cell.previous - light).abs();
             let away = (luma - cell.background - drift).abs();
             let threshold = (cell.noise.max(usual_noise) * NOISE_FACTOR).clamp(LEAST_DIFFERENCE, GREATEST_THRESHOLD);
-            moved |= step > threshold || away > threshold;
+            *moving = step > threshold || away > threshold;
             cell.learn(*luma, step, adapt);
         }
-        moved
+        self.moving.contains(&true)
     }
+
+    /// What moved in the last picture, as boxes around cells that touch each other, the smallest first. Fractions of
+    /// the picture.
+    #[must_use]
+    pub fn spots(&self) -> Vec<Rect> {
+        let mut unseen = self.moving.clone();
+        let mut spots = Vec::new();
+        while let Some(start) = unseen.iter().position(|moving| *moving) {
+            unseen[start] = false;
+            let mut waiting = vec![start];
+            let (mut left, mut top, mut right, mut bottom) = (usize::MAX, usize::MAX, 0, 0);
+            while let Some(cell) = waiting.pop() {
+                let (column, row) = (cell % THUMBNAIL_WIDTH, cell / THUMBNAIL_WIDTH);
+                (left, top) = (left.min(column), top.min(row));
+                (right, bottom) = (right.max(column + 1), bottom.max(row + 1));
+                for y in row.saturating_sub(1)..=(row + 1).min(THUMBNAIL_HEIGHT - 1) {
+                    for x in column.saturating_sub(1)..=(column + 1).min(THUMBNAIL_WIDTH - 1) {
+                        let neighbour = y * THUMBNAIL_WIDTH + x;
+                        if std::mem::take(&mut unseen[neighbour]) {
+                            waiting.push(neighbour);
+                        }
+                    }
+                }
+            }
+            spots.push(of_cells(left, top, right, bottom));
+        }
+        spots.sort_by(|a, b| a.area().total_cmp(&b.area()));
+        spots
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few dozen cells")]
+fn of_cells(left: usize, top: usize, right: usize, bottom: usize) -> Rect {
+    let (width, height) = (THUMBNAIL_WIDTH as f32, THUMBNAIL_HEIGHT as f32);
+    let (x, y) = (left as f32 / width, top as f32 / height);
+    Rect::new(x, y, (right - left) as f32 / width, (bottom - top) as f32 / height)
 }
 
 impl Cell {

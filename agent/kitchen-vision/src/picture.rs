@@ -218,11 +218,11 @@ impl ImageBuffer for Source<'_> {
 /// Full range YCbCr: strong colours for what must not be there, calmer ones for people.
 const fn colour(label: Label) -> [u8; 3] {
     match label {
-        Label::Person | Label::Head | Label::Face => [150, 44, 21],
         Label::Rat | Label::Fire | Label::Cigarette => [76, 85, 255],
         Label::Cat | Label::Dog => [173, 30, 186],
         Label::Phone => [105, 212, 234],
         Label::BinOpen | Label::Waste => [226, 1, 149],
+        _ => [150, 44, 21],
     }
 }
 

@@ -79,6 +79,12 @@ models-unreadable = can't read the models' folder { $path }
 models-none = there is no model in { $path }
 picture-unreadable = { $path } is no picture that can be read
 picture-unreadable-next = give a JPEG or PNG file
+eval-layout = { $path } does not hold labelled pictures
+eval-layout-next = a detector's folder holds images/, labels/ in YOLO's format and classes.txt
+eval-label-wrong = { $path }, line { $line }: no box of one of the { $classes } classes of classes.txt
+eval-label-wrong-next = write "class cx cy w h" on each line, as fractions of the picture
+eval-no-classes = { $path } holds no folder that is called after a class of this model
+eval-no-classes-next = make one folder a class, called { $labels }
 
 store-missing = there is no database at { $path } yet: the agent has never run here
 store-in-use = the store { $path } is in use by another agent

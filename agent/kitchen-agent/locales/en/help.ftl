@@ -60,6 +60,14 @@ help-model-verify = Hashes and golden outputs, with each engine
 help-model-bench = Engines timed on this box
 help-model-bench-runs = Runs of each engine
 help-model-eval = Precision and recall against labelled pictures
+help-model-eval-folder = Labelled pictures: images/, labels/ and classes.txt, or one folder a class
+help-model-eval-model = Model of the pack
+help-model-eval-examples =
+    Examples:
+      kitchen-agent model eval rats --model objects
+      kitchen-agent model eval heads --model head_attributes --json
+
+    For a detector DIR holds images/, labels/ in YOLO's format and classes.txt; for a classifier one folder a class.
 help-alerts = Alerts on this box
 help-alerts-list = Newest first
 help-alerts-list-limit = At most so many

@@ -79,6 +79,12 @@ models-unreadable = 无法读取模型目录 { $path }
 models-none = 目录 { $path } 中没有模型
 picture-unreadable = 无法读取图片 { $path }
 picture-unreadable-next = 换用 JPEG 或 PNG 图片
+eval-layout = { $path } 中没有标注图片
+eval-layout-next = 检测模型的文件夹应有 images/、YOLO 格式的 labels/ 和 classes.txt
+eval-label-wrong = { $path } 第 { $line } 行：不是 classes.txt 中 { $classes } 个类别的框
+eval-label-wrong-next = 每行写“类别 cx cy w h”，均为占图片的比例
+eval-no-classes = { $path } 中没有以该模型类别命名的文件夹
+eval-no-classes-next = 每类建一个文件夹，名称为 { $labels }
 
 store-missing = { $path } 处还没有数据库：程序从未运行过
 store-in-use = 数据目录 { $path } 正被另一个程序使用

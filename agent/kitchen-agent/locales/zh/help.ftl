@@ -60,6 +60,14 @@ help-model-verify = 用每种引擎核对校验值和标准结果
 help-model-bench = 在本机测试各引擎速度
 help-model-bench-runs = 每种引擎运行次数
 help-model-eval = 用标注图片测试查准率和查全率
+help-model-eval-folder = 标注图片：images/、labels/ 和 classes.txt，或每类一个文件夹
+help-model-eval-model = 模型名称
+help-model-eval-examples =
+    示例：
+      kitchen-agent model eval rats --model objects
+      kitchen-agent model eval heads --model head_attributes --json
+
+    检测模型：DIR 内有 images/、YOLO 格式的 labels/ 和 classes.txt；分类模型：每类一个文件夹。
 help-alerts = 本机的报警
 help-alerts-list = 报警列表，最新的在前
 help-alerts-list-limit = 最多显示条数

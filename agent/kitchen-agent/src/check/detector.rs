@@ -4,15 +4,15 @@
 use std::sync::Arc;
 
 use kitchen_core::config::Config;
-use kitchen_vision::detect::{Detector, Manifest, ModelError};
+use kitchen_vision::detect::{Manifest, ModelError, Network};
 
 use super::{Context, Finding, Name, Reports};
 use crate::control::AgentState;
 use crate::engine_choice::Choice;
 use crate::fault::Fault;
-use crate::pipeline::MODEL;
+use crate::pack::OBJECTS;
 use crate::text::text;
-use crate::{config_file, engine_choice, explain};
+use crate::{config_file, engine_choice, explain, pack};
 
 pub(super) async fn check(context: Arc<Context>, mut reports: Reports) {
     let look_ms = match &context.agent {
@@ -25,25 +25,35 @@ pub(super) async fn check(context: Arc<Context>, mut reports: Reports) {
 
 fn look(config: &Config, look_ms: Option<f64>, reports: &mut Reports) {
     let models_dir = config_file::models_dir(config);
-    let folder = models_dir.join(MODEL);
-    let files = Manifest::read(&folder).and_then(|manifest| manifest.read_network(&folder).map(|_| manifest));
-    let manifest = match files {
-        Ok(manifest) => manifest,
-        Err(error) => return reports.tell(Name::DetectorLoad, failed(&error)),
-    };
-    let found = format!("{} {}", manifest.name, manifest.version);
+    // The detector by name: without it the list may be empty.
+    let others = pack::names(&models_dir).unwrap_or_default().into_iter().filter(|name| name != OBJECTS);
+    let mut manifests = Vec::new();
+    for name in std::iter::once(OBJECTS.to_owned()).chain(others) {
+        let folder = models_dir.join(&name);
+        match Manifest::read(&folder).and_then(|manifest| manifest.read_network(&folder).map(|_| manifest)) {
+            Ok(manifest) => manifests.push(manifest),
+            Err(error) => return reports.tell(Name::DetectorLoad, failed(&error)),
+        }
+    }
+    let found: Vec<String> =
+        manifests.iter().map(|manifest| format!("{} {}", manifest.name, manifest.version)).collect();
+    let found = found.join(", ");
     if let Some(look_ms) = look_ms {
         reports.tell(Name::DetectorLoad, Finding::ok(found));
         return reports.tell(Name::DetectorSpeed, speed(look_ms, config));
     }
-    let Choice { engine, threads } = engine_choice::in_force(config, MODEL);
-    let run = Detector::load(&models_dir, MODEL, engine, threads).and_then(|mut detector| {
+    let verify = |name: &str| {
+        let Choice { engine, threads } = engine_choice::in_force(config, name);
+        let mut network = Network::load(&models_dir, name, engine, threads)?;
         // The first run warms up what the second is timed with.
-        detector.verify_golden()?;
+        network.verify_golden()?;
         let began = std::time::Instant::now();
-        let report = detector.verify_golden()?;
-        Ok((began.elapsed(), report.ok, detector.engine_name()))
-    });
+        let report = network.verify_golden()?;
+        Ok((began.elapsed(), report.ok, network.engine_name()))
+    };
+    let others = manifests[1..].iter().map(|manifest| verify(&manifest.name));
+    let wrong = others.filter(|other| !matches!(other, Ok((_, true, _)))).next();
+    let run: Result<_, ModelError> = wrong.unwrap_or_else(|| verify(OBJECTS));
     match run {
         Err(error) => reports.tell(Name::DetectorLoad, failed(&error)),
         Ok((_, false, engine)) => {
@@ -81,7 +91,9 @@ fn failed(error: &ModelError) -> Finding {
         ModelError::Checksum { .. } | ModelError::Manifest { .. } => {
             (Fault::ModelTampered, text!("check-detector-unchanged"))
         }
-        ModelError::Golden { .. } | ModelError::Engine { .. } => (Fault::ModelBroken, text!("check-detector-golden")),
+        ModelError::Golden { .. } | ModelError::Task { .. } | ModelError::Engine { .. } => {
+            (Fault::ModelBroken, text!("check-detector-golden"))
+        }
     };
     let found = match error {
         ModelError::Read { path, source } => format!("{}: {source}", path.display()),

@@ -1,25 +1,24 @@
 //! `model list`, `verify` and `bench`: the pack on this box.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use kitchen_core::config::{Config, EngineChoice};
-use kitchen_vision::detect::{Detector, GoldenReport, Manifest};
+use kitchen_core::detection::Label;
+use kitchen_vision::detect::{GoldenReport, Manifest, Network};
 use serde_json::{Value, json};
 
 use super::{print_json, print_line};
-use crate::cli::{Cli, Exit, Problem};
+use crate::cli::{Cli, Exit};
 use crate::engine_choice::{self, ENGINES, Measured};
-use crate::fault::Fault;
-use crate::notice::notice;
 use crate::text::text;
-use crate::{config_file, explain};
+use crate::{config_file, explain, pack};
 
 pub fn list(cli: &Cli) -> Result<Exit> {
     let config = config_file::load_or_default(cli)?;
     let models_dir = config_file::models_dir(&config);
     let mut models = Vec::new();
-    for name in names(&config)? {
+    for name in pack::names(&models_dir)? {
         let manifest = Manifest::read(&models_dir.join(&name))?;
-        let labels: Vec<&str> = manifest.classes.iter().map(|class| class.label.as_str()).collect();
+        let labels: Vec<&str> = manifest.labels().into_iter().map(Label::as_str).collect();
         if !cli.json {
             let (input, licence) = (manifest.input, &manifest.licence);
             let size = format!("{}×{}", input.width, input.height);
@@ -39,15 +38,16 @@ pub fn list(cli: &Cli) -> Result<Exit> {
 
 pub fn verify(cli: &Cli) -> Result<Exit> {
     let config = config_file::load_or_default(cli)?;
+    let models_dir = config_file::models_dir(&config);
     let mut all_ok = true;
     let mut models = Vec::new();
-    for name in names(&config)? {
+    for name in pack::names(&models_dir)? {
         let mut engines = Vec::new();
         for engine in ENGINES {
             let (result, said) = verify_engine(&config, &name, engine);
             all_ok &= result["ok"] == true;
             if !cli.json {
-                print_line(&format!("{name} {:<6} {said}", result["engine"].as_str().unwrap_or_default()));
+                print_line(&format!("{name:<15} {:<6} {said}", result["engine"].as_str().unwrap_or_default()));
             }
             engines.push(result);
         }
@@ -61,8 +61,8 @@ pub fn verify(cli: &Cli) -> Result<Exit> {
 
 /// As JSON, and in the chosen language.
 fn verify_engine(config: &Config, name: &str, engine: EngineChoice) -> (Value, String) {
-    let verified = Detector::load(&config_file::models_dir(config), name, engine, config.detector.threads)
-        .and_then(|mut detector| detector.verify_golden());
+    let verified = Network::load(&config_file::models_dir(config), name, engine, config.detector.threads)
+        .and_then(|mut network| network.verify_golden());
     match verified {
         Ok(GoldenReport { max_difference, tolerance, ok }) => {
             let said = if ok {
@@ -84,8 +84,9 @@ fn verify_engine(config: &Config, name: &str, engine: EngineChoice) -> (Value, S
 /// Times the engines and keeps the best for `engine = "auto"`.
 pub fn bench(cli: &Cli, runs: u32) -> Result<Exit> {
     let config = config_file::load_or_default(cli)?;
+    let models_dir = config_file::models_dir(&config);
     let mut results = Vec::new();
-    for name in names(&config)? {
+    for name in pack::names(&models_dir)? {
         let measured = engine_choice::measure(&config, &name, runs, None)?;
         if config_file::is_given(cli) {
             engine_choice::keep(&config, &name, &measured);
@@ -114,23 +115,5 @@ fn bench_line(one: &Measured, is_best: bool) -> String {
     let engine = json!(one.choice.engine);
     let threads = text!("model-threads", count = one.choice.threads);
     let chosen = if is_best { text!("model-chosen") } else { String::new() };
-    format!("{} {:<6} {threads}  {times}  {golden}{chosen}", one.model, engine.as_str().unwrap_or_default())
-}
-
-/// Names of the models in the pack: folders with a manifest.
-fn names(config: &Config) -> Result<Vec<String>> {
-    let models_dir = config_file::models_dir(config);
-    let what = || notice!("models-unreadable", Fault::ModelMissing, path = models_dir.display());
-    let entries = std::fs::read_dir(&models_dir).with_context(what).context(Problem)?;
-    let mut names: Vec<String> = entries
-        .filter_map(Result::ok)
-        .filter(|entry| entry.path().join("manifest.toml").exists())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    if names.is_empty() {
-        let notice = notice!("models-none", Fault::ModelMissing, path = models_dir.display());
-        return Err(anyhow::Error::new(notice).context(Problem));
-    }
-    Ok(names)
+    format!("{:<15} {:<6} {threads}  {times}  {golden}{chosen}", one.model, engine.as_str().unwrap_or_default())
 }

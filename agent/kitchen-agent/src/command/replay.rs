@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use kitchen_core::alert::{AlertBody, AlertBox, AlertRecord, ClipRef, CloseReason, SnapshotRef};
+use kitchen_core::alert::{AlertBody, AlertRecord, ClipRef, CloseReason, SnapshotRef};
 use kitchen_core::caps::DailyCaps;
 use kitchen_core::config::{CameraConfig, Config, Transport};
 use kitchen_core::sample::Sampler;
@@ -16,7 +16,6 @@ use kitchen_store::{NewClip, NewSnapshot, OpenedAlert};
 use kitchen_vision::access_unit::ticks_to_ms;
 use kitchen_vision::camera::FileVideo;
 use kitchen_vision::decode::Decoder;
-use kitchen_vision::detect::Detector;
 use kitchen_vision::frame::Frame;
 use kitchen_vision::picture;
 use kitchen_vision::stage_timer::StageTimes;
@@ -26,9 +25,9 @@ use super::{padded, print_json, print_line, record_name, rule_name, width};
 use crate::alert_desk::{AlertDesk, DeskCamera, Ledger};
 use crate::analysis::{Analysis, Looked};
 use crate::cli::{Cli, Exit, ReplayArguments};
-use crate::engine_choice::Choice;
 use crate::notice::notice;
-use crate::pipeline::{MODEL, model_ref, running_rules};
+use crate::pack::{self, Pack};
+use crate::pipeline::running_rules;
 use crate::text::text;
 use crate::{config_file, engine_choice};
 
@@ -65,18 +64,12 @@ impl<'a> Replay<'a> {
     fn open(cli: &'a Cli, config: &Config, arguments: &'a ReplayArguments, path: &Path) -> Result<Self> {
         let video = FileVideo::open(path)?;
         let camera = camera_of(config, path);
-        let models_dir = config_file::models_dir(config);
-        let Choice { engine, threads } = engine_choice::in_force(config, MODEL);
-        let detector = Detector::load(&models_dir, MODEL, engine, threads)?;
-        let rules = running_rules(config, &detector).settings;
+        let pack = Pack::load(config)?;
+        let rules = running_rules(config, &pack).settings;
         let zone = config.time_zone();
         let start = arguments.start.unwrap_or_else(|| START.parse().expect("the built-in start is a time"));
-        let desk_camera = DeskCamera {
-            id: camera.id.clone(),
-            rules: rules.clone(),
-            model: Some(model_ref(&detector)),
-            recorder: None,
-        };
+        let desk_camera =
+            DeskCamera { id: camera.id.clone(), rules: rules.clone(), models: pack.models(), recorder: None };
         let name = path.file_stem().map_or_else(|| "video".into(), |stem| stem.to_string_lossy().into_owned());
         let printed = Printed {
             cli,
@@ -95,7 +88,7 @@ impl<'a> Replay<'a> {
             start,
             decoder: Decoder::new()?,
             sampler: Sampler::new(camera.analyse_fps),
-            analysis: Analysis::new(&camera, &rules, &zone, detector, Mono::ZERO),
+            analysis: Analysis::new(&camera, &rules, &zone, pack, Mono::ZERO),
             desk: AlertDesk::new(printed, config.clip, zone, caps),
             camera: desk_camera,
             video,
@@ -180,11 +173,12 @@ impl<'a> Replay<'a> {
     fn print_detections(&self, looked: &Looked, stamp: Stamp) -> Result<()> {
         let Some(detections) = &looked.detections else { return Ok(()) };
         let video_ms = stamp.mono.as_millis();
-        let boxes: Vec<AlertBox> = detections.iter().copied().map(AlertBox::from).collect();
+        let seen = pack::with_attributes(detections, &looked.tracks);
         if self.cli.json {
+            let boxes: Vec<Value> = seen.iter().map(super::detect::described).collect();
             print_json(&json!({ "type": "frame", "video_ms": video_ms, "detections": boxes }))?;
         } else {
-            let seen: Vec<String> = boxes.iter().map(|seen| format!("{} {:.2}", seen.label, seen.score)).collect();
+            let seen: Vec<String> = seen.iter().map(super::detect::in_short).collect();
             print_line(&format!("{:>9.3} s  {}", video_ms as f64 / 1000.0, seen.join(", ")));
         }
         if let Some(folder) = &self.arguments.out {
@@ -202,6 +196,8 @@ impl<'a> Replay<'a> {
             ("letterbox", detector.letterbox),
             ("inference", detector.inference),
             ("detections", detector.decode),
+            ("closer", analysis.closer),
+            ("attributes", analysis.attributes),
             ("track", analysis.track),
             ("rules", analysis.rules),
             ("alert", self.alerting),

@@ -2,11 +2,20 @@
 //! What each rule looks for stands in the file of its name.
 
 pub mod animal;
+pub mod bare_torso;
+pub mod bin_open;
 pub mod box_health;
 pub mod camera_offline;
+pub mod fire;
 pub mod intrusion;
 pub mod lens_covered;
+pub mod no_hat;
+pub mod no_mask;
+pub mod no_uniform;
 pub mod phone;
+pub mod rodent;
+pub mod smoking;
+pub mod waste;
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,18 +43,67 @@ impl Hit {
     }
 }
 
+/// What a look of a rule came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Looked {
+    /// The rule's model did not run at this frame: no look at all.
+    NotAsked,
+    Clear,
+    Hit(Hit),
+}
+
+impl From<Option<Hit>> for Looked {
+    fn from(hit: Option<Hit>) -> Self {
+        hit.map_or(Self::Clear, Self::Hit)
+    }
+}
+
 /// One look of a rule that reads tracks: what this look saw, in this area.
-pub type Look = fn(&[Track], &Area) -> Option<Hit>;
+pub type Look = fn(&[Track], &Area) -> Looked;
 
 /// The look of `rule`, for the rules that this version can run on tracks.
 #[must_use]
 pub fn look_of(rule: RuleId) -> Option<Look> {
-    match rule {
-        RuleId::Animal => Some(animal::look),
-        RuleId::Intrusion => Some(intrusion::look),
-        RuleId::Phone => Some(phone::look),
-        _ => None,
+    Some(match rule {
+        RuleId::Animal => |tracks, area| animal::look(tracks, area).into(),
+        RuleId::BinOpen => |tracks, area| bin_open::look(tracks, area).into(),
+        RuleId::Fire => |tracks, area| fire::look(tracks, area).into(),
+        RuleId::Intrusion => |tracks, area| intrusion::look(tracks, area).into(),
+        RuleId::Phone => |tracks, area| phone::look(tracks, area).into(),
+        RuleId::Rodent => |tracks, area| rodent::look(tracks, area).into(),
+        RuleId::Smoking => |tracks, area| smoking::look(tracks, area).into(),
+        RuleId::Waste => |tracks, area| waste::look(tracks, area).into(),
+        RuleId::BareTorso => bare_torso::look,
+        RuleId::NoHat => no_hat::look,
+        RuleId::NoMask => no_mask::look,
+        RuleId::NoUniform => no_uniform::look,
+        _ => return None,
+    })
+}
+
+/// The look of a rule on an attribute: who in the area is judged to be `label` rather than not.
+fn attribute(tracks: &[Track], area: &Area, label: Label) -> Looked {
+    let here = |track: &&Track| area.contains(track.rect.foot());
+    if !tracks.iter().filter(here).any(|track| track.asked.contains(&label)) {
+        return Looked::NotAsked;
     }
+    let score = |track: &Track| track.attributes.get(&label).copied().filter(|score| *score >= MORE_LIKELY_THAN_NOT);
+    let judged =
+        tracks.iter().filter(here).filter_map(|track| Some(Detection { score: score(track)?, ..track.detection() }));
+    let boxes: Vec<Detection> = judged.collect();
+    let surest = boxes.iter().map(|detection| detection.score).max_by(f32::total_cmp);
+    surest.map(|score| Hit { score, boxes }).into()
+}
+
+/// A score of an attribute from which a look hits; the episode then asks for the rule's own.
+const MORE_LIKELY_THAN_NOT: f32 = 0.5;
+/// Boxes of rivals that overlap by so much are about the same thing.
+const SAME_THING: f32 = 0.3;
+
+/// Whether something among `rivals` was seen in the same place, and more surely.
+fn has_rival(track: &Track, tracks: &[Track], rivals: &[Label]) -> bool {
+    let rival = |other: &&Track| rivals.contains(&other.label) && other.rect.iou(track.rect) >= SAME_THING;
+    tracks.iter().filter(rival).any(|other| other.score > track.score)
 }
 
 /// A violation's identifier.
@@ -143,9 +201,38 @@ impl RuleId {
             Self::Intrusion => has(Label::Person),
             Self::Phone => has(Label::Person) && has(Label::Phone),
             Self::Animal => has(Label::Cat) || has(Label::Dog),
+            Self::Rodent => has(Label::Rat),
+            Self::Smoking => has(Label::Person) && has(Label::Cigarette),
+            Self::NoHat => has(Label::Head) && has(Label::NoHat),
+            Self::NoMask => has(Label::Head) && has(Label::NoMask),
+            Self::NoUniform => has(Label::Person) && has(Label::OtherClothes),
+            Self::BareTorso => has(Label::Person) && has(Label::Bare),
+            Self::Fire => has(Label::Fire),
+            Self::BinOpen => has(Label::BinOpen),
+            Self::Waste => has(Label::Waste),
             Self::BoxHealth | Self::CameraOffline | Self::LensCovered => true,
             _ => false,
         }
+    }
+
+    /// What the model says on whose word the rule acts; absent where no model does.
+    #[must_use]
+    pub const fn deciding_label(self) -> Option<Label> {
+        Some(match self {
+            Self::Rodent => Label::Rat,
+            Self::Fire => Label::Fire,
+            Self::Smoking => Label::Cigarette,
+            Self::BinOpen => Label::BinOpen,
+            Self::Waste => Label::Waste,
+            Self::Animal => Label::Cat,
+            Self::BareTorso => Label::Bare,
+            Self::Intrusion => Label::Person,
+            Self::NoHat => Label::NoHat,
+            Self::NoMask => Label::NoMask,
+            Self::NoUniform => Label::OtherClothes,
+            Self::Phone => Label::Phone,
+            _ => return None,
+        })
     }
 
     /// All rules in the order of the catalogue.
@@ -200,6 +287,14 @@ pub(crate) mod testing {
 
     pub(crate) fn track(label: Label, score: f32, [x, y, w, h]: [f32; 4]) -> Track {
         let (rect, at) = (Rect::new(x, y, w, h), Mono::ZERO);
-        Track { id: 1, label, score, rect, first_seen: at, last_seen: at, looks: 1 }
+        let (attributes, asked) = Default::default();
+        Track { id: 1, label, score, rect, first_seen: at, last_seen: at, looks: 1, moved: 0.0, attributes, asked }
+    }
+
+    /// A person of whom a classifier has just said this.
+    pub(crate) fn judged(rect: [f32; 4], scores: &[(Label, f32)]) -> Track {
+        let attributes: crate::detection::Attributes = scores.iter().copied().collect();
+        let asked = attributes.keys().copied().collect();
+        Track { attributes, asked, ..track(Label::Person, 0.9, rect) }
     }
 }

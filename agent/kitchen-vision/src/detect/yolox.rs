@@ -3,39 +3,31 @@
 use kitchen_core::detection::{Detection, Rect, suppress};
 
 use super::letterbox::Placement;
-use super::manifest::{Calibration, DecoderKind, Manifest};
+use super::manifest::{DetectorTask, Input};
 
 /// Turns the output, rows of `x y w h objectness class…` an anchor (scores already 0..1), into detections
 /// with rectangles as fractions of the picture. Every class above its floor gives one, so that rivals can be weighed.
-/// `output` has [`Manifest::output_len`] numbers.
+/// `output` has [`super::Manifest::output_len`] numbers.
 #[must_use]
-pub fn detections(output: &[f32], manifest: &Manifest, placement: Placement) -> Vec<Detection> {
-    let row_len = 5 + manifest.classes.len();
-    let lowest_floor = manifest.classes.iter().map(|class| class.floor).fold(1.0, f32::min);
+pub fn detections(output: &[f32], input: &Input, task: &DetectorTask, placement: Placement) -> Vec<Detection> {
+    let row_len = 5 + task.classes.len();
+    let lowest_floor = task.classes.iter().map(|class| class.floor).fold(1.0, f32::min);
     let mut found = Vec::new();
-    for (row, anchor) in output.chunks_exact(row_len).zip(anchors(manifest)) {
+    for (row, anchor) in output.chunks_exact(row_len).zip(anchors(input, task)) {
         let [x, y, w, h, objectness, scores @ ..] = row else { continue };
         if *objectness < lowest_floor {
             continue;
         }
-        for (class, score) in manifest.classes.iter().zip(scores) {
+        for (class, score) in task.classes.iter().zip(scores) {
             let raw = objectness * score;
             let rect = anchor.rect([*x, *y, *w, *h], placement);
             // Not "below the floor": a network that gives NaN gives no detection.
             if raw >= class.floor && rect.area() > 0.0 {
-                found.push(Detection { label: class.label, score: calibrate(raw, class.calibration), rect });
+                found.push(Detection { label: class.label, score: class.calibration.of_score(raw), rect });
             }
         }
     }
-    suppress(found, manifest.nms.iou)
-}
-
-/// sigmoid(a · logit(raw) + b), with `raw` kept off 0 and 1.
-#[must_use]
-pub fn calibrate(raw: f32, calibration: Calibration) -> f32 {
-    let raw = raw.clamp(1e-6, 1.0 - 1e-6);
-    let logit = (raw / (1.0 - raw)).ln();
-    1.0 / (1.0 + (-(calibration.a * logit + calibration.b)).exp())
+    suppress(found, task.iou)
 }
 
 struct Anchor {
@@ -55,10 +47,9 @@ impl Anchor {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "grids of a few hundred cells")]
-fn anchors(manifest: &Manifest) -> impl Iterator<Item = Anchor> {
-    let DecoderKind::Yolox { strides } = &manifest.decoder;
-    let (width, height) = (manifest.input.width, manifest.input.height);
-    strides.iter().flat_map(move |stride| {
+fn anchors(input: &Input, task: &DetectorTask) -> impl Iterator<Item = Anchor> {
+    let (width, height) = (input.width, input.height);
+    task.strides.iter().flat_map(move |stride| {
         let columns = width / stride;
         (0..height / stride).flat_map(move |row| {
             (0..columns).map(move |column| Anchor { column: column as f32, row: row as f32, stride: *stride as f32 })
@@ -68,21 +59,23 @@ fn anchors(manifest: &Manifest) -> impl Iterator<Item = Anchor> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manifest::tests::EXAMPLE;
+    use super::super::manifest::{Manifest, Task, tests::EXAMPLE};
     use super::*;
 
-    fn manifest() -> Manifest {
-        Manifest::parse(EXAMPLE).expect("valid")
+    fn example() -> (Manifest, DetectorTask) {
+        let manifest = Manifest::parse(EXAMPLE).expect("valid");
+        let Task::Detector(task) = manifest.task.clone() else { panic!("{manifest:?}") };
+        (manifest, task)
     }
 
     #[test]
     fn an_anchor_becomes_a_box_in_the_picture() {
-        let manifest = manifest();
+        let (manifest, task) = example();
         let mut output = vec![0.0; manifest.output_len()];
         // Stride 16, its grid is 26×16: cell (10, 4) after the 52×32 cells of stride 8.
         let at = (52 * 32 + 4 * 26 + 10) * 6;
         output[at..at + 6].copy_from_slice(&[0.5, 0.25, 3_f32.ln(), 2_f32.ln(), 0.9, 0.8]);
-        let found = detections(&output, &manifest, Placement { width: 416, height: 234 });
+        let found = detections(&output, &manifest.input, &task, Placement { left: 0, top: 0, width: 416, height: 234 });
         assert_eq!(found.len(), 1);
         let Rect { x, y, w, h } = found[0].rect;
         let expected = [(168.0 - 24.0) / 416.0, (68.0 - 16.0) / 234.0, 48.0 / 416.0, 32.0 / 234.0];
@@ -94,7 +87,7 @@ mod tests {
 
     #[test]
     fn floor_and_nonsense_drop_a_box() {
-        let manifest = manifest();
+        let (manifest, task) = example();
         for row in [
             [0.0, 0.0, 1.0, 1.0, 0.3, 0.3],
             [0.0, 0.0, 1.0, 1.0, f32::NAN, 0.9],
@@ -105,19 +98,8 @@ mod tests {
         ] {
             let mut output = vec![0.0; manifest.output_len()];
             output[..6].copy_from_slice(&row);
-            assert_eq!(detections(&output, &manifest, Placement { width: 416, height: 256 }), [], "{row:?}");
-        }
-    }
-
-    #[test]
-    fn calibration_keeps_the_order_and_the_bounds() {
-        let identity = Calibration { a: 1.0, b: 0.0 };
-        assert!((calibrate(0.3, identity) - 0.3).abs() < 1e-5);
-        assert!((calibrate(0.5, Calibration { a: 2.0, b: 1.0 }) - 0.731_06).abs() < 1e-4);
-        for (lower, higher) in [(0.0, 0.1), (0.1, 0.9), (0.9, 1.0)] {
-            let shifted = Calibration { a: 0.7, b: -1.0 };
-            let (lower, higher) = (calibrate(lower, shifted), calibrate(higher, shifted));
-            assert!(lower < higher && (0.0..=1.0).contains(&lower) && (0.0..=1.0).contains(&higher));
+            let whole = Placement { left: 0, top: 0, width: 416, height: 256 };
+            assert_eq!(detections(&output, &manifest.input, &task, whole), [], "{row:?}");
         }
     }
 }

@@ -1,0 +1,70 @@
+//! `smoking`: a cigarette at a person: near the head or in a hand. One that lies alone is not smoked.
+
+use super::Hit;
+use crate::detection::{Label, Rect};
+use crate::tracker::Track;
+use crate::zone::Area;
+
+/// Share of a person's width and height by which a hand reaches beyond the box.
+const REACH: f32 = 0.1;
+/// The same of a head that no person was seen with, to the mouth and a raised hand.
+const ABOUT_THE_HEAD: f32 = 0.75;
+/// What is larger than this share of the person is no cigarette.
+const MOST_OF_PERSON: f32 = 0.1;
+
+#[must_use]
+pub fn look(tracks: &[Track], area: &Area) -> Option<Hit> {
+    let smoker = |cigarette: &Track| {
+        let near = tracks.iter().filter(|other| is_at(cigarette.rect, other));
+        near.min_by(|a, b| a.rect.area().total_cmp(&b.rect.area()))
+    };
+    let cigarettes =
+        tracks.iter().filter(|track| track.label == Label::Cigarette && area.contains(track.rect.centre()));
+    let smoked: Vec<(&Track, &Track)> =
+        cigarettes.filter_map(|cigarette| Some((cigarette, smoker(cigarette)?))).collect();
+    let mut hit = Hit::of(smoked.iter().map(|(cigarette, _)| *cigarette))?;
+    hit.boxes.extend(smoked.iter().map(|(_, smoker)| smoker.detection()));
+    Some(hit)
+}
+
+fn is_at(cigarette: Rect, other: &Track) -> bool {
+    match other.label {
+        Label::Person => {
+            other.rect.widened(REACH, REACH).contains(cigarette.centre())
+                && cigarette.area() <= other.rect.area() * MOST_OF_PERSON
+        }
+        Label::Head => {
+            other.rect.widened(ABOUT_THE_HEAD, ABOUT_THE_HEAD).contains(cigarette.centre())
+                && cigarette.area() <= other.rect.area()
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::track;
+
+    #[test]
+    fn a_cigarette_counts_at_a_person_only() {
+        let everywhere = Area::whole_picture();
+        let person = track(Label::Person, 0.9, [0.4, 0.2, 0.2, 0.6]);
+        let smoked = track(Label::Cigarette, 0.7, [0.52, 0.3, 0.02, 0.01]);
+        let on_the_table = track(Label::Cigarette, 0.8, [0.9, 0.4, 0.02, 0.01]);
+        assert_eq!(look(&[person.clone(), on_the_table.clone()], &everywhere), None);
+        assert_eq!(look(std::slice::from_ref(&smoked), &everywhere), None);
+        let hit = look(&[person.clone(), smoked.clone(), on_the_table], &everywhere).expect("smoked");
+        assert_eq!((hit.score, hit.boxes), (0.7, vec![smoked.detection(), person.detection()]));
+    }
+
+    #[test]
+    fn a_head_alone_can_smoke_too_and_a_pole_is_no_cigarette() {
+        let everywhere = Area::whole_picture();
+        let head = track(Label::Head, 0.9, [0.3, 0.2, 0.3, 0.5]);
+        let smoked = track(Label::Cigarette, 0.7, [0.58, 0.6, 0.1, 0.04]);
+        assert!(look(&[head.clone(), smoked], &everywhere).is_some());
+        let pole = track(Label::Cigarette, 0.7, [0.1, 0.3, 0.5, 0.4]);
+        assert_eq!(look(&[head, pole], &everywhere), None);
+    }
+}

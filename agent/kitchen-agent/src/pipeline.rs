@@ -306,7 +306,9 @@ impl CameraStage {
                     kept.handle_event(&id, event);
                 }
             };
-            let both = async move { drop(tokio::join!(camera, keeping)) };
+            let both = async move {
+                tokio::join!(camera, keeping);
+            };
             let task = tokio::spawn(supervise::beating(both, pulse, Arc::clone(&clock)));
             Ok(Running { tasks: vec![task], ..Running::default() })
         };

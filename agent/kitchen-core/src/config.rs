@@ -387,7 +387,6 @@ impl Config {
         note(self.privacy != PrivacyConfig::default(), "privacy");
         note(self.budget != BudgetConfig::default(), "budget");
         note(!self.uplink.command_key.is_empty(), "uplink.command_key");
-        for camera in &self.cameras {}
         keys
     }
 

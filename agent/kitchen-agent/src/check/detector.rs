@@ -51,8 +51,7 @@ fn look(config: &Config, look_ms: Option<f64>, reports: &mut Reports) {
         let report = network.verify_golden()?;
         Ok((began.elapsed(), report.ok, network.engine_name()))
     };
-    let others = manifests[1..].iter().map(|manifest| verify(&manifest.name));
-    let wrong = others.filter(|other| !matches!(other, Ok((_, true, _)))).next();
+    let wrong = manifests[1..].iter().map(|other| verify(&other.name)).find(|run| !matches!(run, Ok((_, true, _))));
     let run: Result<_, ModelError> = wrong.unwrap_or_else(|| verify(OBJECTS));
     match run {
         Err(error) => reports.tell(Name::DetectorLoad, failed(&error)),

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Error, Result, bail};
 use image::{ImageError, RgbImage};
 use kitchen_core::alert::{AlertBox, round4};
+use kitchen_core::config::Config;
 use kitchen_core::detection::{Attributes, Detection, Label};
 use kitchen_vision::detect::{Classifier, Detector, Manifest};
 use serde_json::{Value, json};
@@ -20,36 +21,15 @@ use crate::{config_file, engine_choice, explain};
 
 pub fn run(cli: &Cli, arguments: &DetectArguments) -> Result<Exit> {
     let config = config_file::load_or_default(cli)?;
-    let models_dir = config_file::models_dir(&config);
-    let model = arguments.model.as_deref();
-    if let Some(name) =
-        model.filter(|name| !pack::names(&models_dir).is_ok_and(|names| names.iter().any(|n| n == name)))
-    {
-        bail!(notice!("model-unknown", None, name = format!("{name:?}")));
-    }
-    let load = |name: &str| (engine_choice::in_force(&config, name), models_dir.join(name));
-    let mut look: Box<dyn FnMut(&RgbImage) -> Result<Seen>> = match model {
-        None => {
-            let mut pack = Pack::load(&config)?;
-            Box::new(move |image| Ok(Seen::Boxes(pack.look_at(image)?)))
-        }
-        Some(name) => {
-            let (Choice { engine, threads }, folder) = load(name);
-            if Manifest::read(&folder)?.is_classifier() {
-                let mut classifier = Classifier::load(&models_dir, name, engine, threads)?;
-                Box::new(move |image| Ok(Seen::Labels(classifier.judge_rgb(image)?)))
-            } else {
-                let mut detector = Detector::load(&models_dir, name, engine, threads)?;
-                let plain = |detection| (detection, Attributes::new());
-                Box::new(move |image| Ok(Seen::Boxes(detector.detect_rgb(image)?.into_iter().map(plain).collect())))
-            }
-        }
+    let mut model = match &arguments.model {
+        None => Model::Pack(Pack::load(&config)?),
+        Some(name) => Model::load(&config, name)?,
     };
     let mut exit = Exit::Done;
     for path in &arguments.images {
         let seen = image::open(path).map_err(unreadable(path)).and_then(|image| {
             let image = image.to_rgb8();
-            Ok((image.dimensions(), look(&image)?))
+            Ok((image.dimensions(), model.look(&image)?))
         });
         match seen {
             Ok((size, seen)) if cli.json => print_json(&seen.described(path, size))?,
@@ -61,6 +41,37 @@ pub fn run(cli: &Cli, arguments: &DetectArguments) -> Result<Exit> {
         }
     }
     Ok(exit)
+}
+
+/// What looks at the pictures.
+enum Model {
+    Pack(Pack),
+    Detector(Detector),
+    Classifier(Classifier),
+}
+
+impl Model {
+    fn load(config: &Config, name: &str) -> Result<Self> {
+        let models_dir = config_file::models_dir(config);
+        if !pack::names(&models_dir)?.iter().any(|known| known == name) {
+            bail!(notice!("model-unknown", None, name = format!("{name:?}")));
+        }
+        let Choice { engine, threads } = engine_choice::in_force(config, name);
+        Ok(if Manifest::read(&models_dir.join(name))?.is_classifier() {
+            Self::Classifier(Classifier::load(&models_dir, name, engine, threads)?)
+        } else {
+            Self::Detector(Detector::load(&models_dir, name, engine, threads)?)
+        })
+    }
+
+    fn look(&mut self, image: &RgbImage) -> Result<Seen> {
+        let plain = |detection| (detection, Attributes::new());
+        Ok(match self {
+            Self::Pack(pack) => Seen::Boxes(pack.look_at(image)?),
+            Self::Detector(detector) => Seen::Boxes(detector.detect_rgb(image)?.into_iter().map(plain).collect()),
+            Self::Classifier(classifier) => Seen::Labels(classifier.judge_rgb(image)?),
+        })
+    }
 }
 
 /// What one picture showed.

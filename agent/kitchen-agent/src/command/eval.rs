@@ -109,9 +109,9 @@ fn classifier(config: &Config, name: &str, folder: &Path) -> Result<Evaluation> 
             attributes.iter().filter(asked).map(|one| highest([one.present, one.absent, Label::Unknown])).collect();
         let counted = counts.entry(*truth).or_default();
         if said.iter().all(|label| label == truth) {
-            counted.right += 1
+            counted.right += 1;
         } else {
-            counted.missed += 1
+            counted.missed += 1;
         }
         for wrong in said.into_iter().filter(|label| label != truth) {
             counts.entry(wrong).or_default().false_positives += 1;

@@ -25,11 +25,11 @@ use super::{padded, print_json, print_line, record_name, rule_name, width};
 use crate::alert_desk::{AlertDesk, DeskCamera, Ledger};
 use crate::analysis::{Analysis, Looked};
 use crate::cli::{Cli, Exit, ReplayArguments};
+use crate::config_file;
 use crate::notice::notice;
 use crate::pack::{self, Pack};
 use crate::pipeline::running_rules;
 use crate::text::text;
-use crate::{config_file, engine_choice};
 
 /// Noon in China: an hour at which nothing is special.
 const START: &str = "2026-01-01T04:00:00.000Z";

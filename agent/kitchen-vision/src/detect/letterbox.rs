@@ -37,12 +37,8 @@ impl Window {
         let (left, top) = (self.left.max(0.0), self.top.max(0.0));
         let right = (self.left + self.width).min(f64::from(width));
         let bottom = (self.top + self.height).min(f64::from(height));
-        (right - left >= 1.0 && bottom - top >= 1.0).then(|| Self {
-            left,
-            top,
-            width: right - left,
-            height: bottom - top,
-        })
+        let is_something = right - left >= 1.0 && bottom - top >= 1.0;
+        is_something.then_some(Self { left, top, width: right - left, height: bottom - top })
     }
 
     fn halved(self) -> Self {

@@ -85,10 +85,7 @@ impl Episode {
         // The look that comes after a gap must not hide that nothing was looked at before it.
         self.handle_timeout(now);
         self.looks.push_back(Look { at: now, hit });
-        let from = now - self.settings.window;
-        while self.looks.front().is_some_and(|look| look.at < from) {
-            self.looks.pop_front();
-        }
+        self.forget_before(now - self.settings.window);
         match &mut self.open {
             None => self.open_if_satisfied(now),
             Some(open) => {
@@ -119,6 +116,9 @@ impl Episode {
     pub fn handle_timeout(&mut self, now: Mono) {
         if self.poll_timeout().is_some_and(|due| due <= now) {
             self.close(CloseReason::Lost);
+        }
+        if self.open.is_none() {
+            self.forget_before(now - self.settings.window);
         }
     }
 
@@ -182,6 +182,12 @@ impl Episode {
         if open.raised {
             let score = self.settings.score.and(median(&open.scores));
             self.output.push_back(EpisodeOutput::Closed { began: open.began, ended: open.last_hit, score, reason });
+        }
+    }
+
+    fn forget_before(&mut self, from: Mono) {
+        while self.looks.front().is_some_and(|look| look.at < from) {
+            self.looks.pop_front();
         }
     }
 
@@ -310,6 +316,16 @@ mod tests {
         let seen = look(&mut episode, 0, 3600, |_| Some(0.9));
         let updates = seen.iter().filter(|(_, o)| matches!(o, EpisodeOutput::Updated { .. })).count();
         assert_eq!((seen.len(), updates), (6, 5));
+    }
+
+    #[test]
+    fn a_candidate_that_nothing_looks_at_any_more_is_forgotten_after_its_window() {
+        let mut episode = Episode::new(SETTINGS);
+        episode.handle_look(Some(0.9), at(0));
+        episode.handle_timeout(at(10_000));
+        assert!(episode.is_pending());
+        episode.handle_timeout(at(10_001));
+        assert!(!episode.is_pending());
     }
 
     proptest! {

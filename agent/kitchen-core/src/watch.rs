@@ -127,7 +127,11 @@ impl CameraWatch {
         let mut sightings = Vec::new();
         for watched in self.watched.iter_mut().filter(|watched| watched.settings.is_active(local)) {
             let hit = match (watched.look)(tracks, &watched.area) {
-                Looked::NotAsked => continue,
+                Looked::NotAsked => {
+                    // Whoever was suspected may have gone: without looks the suspicion has to end by time.
+                    watched.episode.handle_timeout(stamp.mono);
+                    continue;
+                }
                 Looked::Clear => None,
                 Looked::Hit(hit) => Some(hit),
             };
@@ -275,9 +279,11 @@ fn violation(key: &ViolationKey, said: EpisodeOutput) -> Violation {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::config::Config;
-    use crate::detection::Label;
+    use crate::detection::{Attributes, Label};
     use crate::rules::testing::track;
     use crate::time::{TimeQuality, Wall};
 
@@ -325,6 +331,48 @@ mod tests {
         let opened = violations(&mut watch);
         assert!(matches!(&opened[..], [Violation::Opened { key, .. }] if key.zone.as_deref() == Some("left")));
         assert!(watch.is_pending());
+    }
+
+    fn masks(mask: f32, no_mask: f32, is_asked: bool) -> Track {
+        let attributes = Attributes::from([(Label::Mask, mask), (Label::NoMask, no_mask)]);
+        let asked = if is_asked { attributes.keys().copied().collect() } else { BTreeSet::new() };
+        Track { attributes, asked, ..track(Label::Person, 0.9, [0.1, 0.2, 0.1, 0.5]) }
+    }
+
+    #[test]
+    fn a_suspect_who_leaves_does_not_hold_the_gate_open() {
+        let mut watch = watch("[rules.no_mask]\nwindow_s = 4");
+        watch.handle_tracks(&[masks(0.05, 0.9, true)], stamp(0));
+        assert!(watch.is_pending());
+        watch.handle_tracks(&[masks(0.05, 0.9, false)], stamp(3_500));
+        assert!(watch.is_pending(), "the window is not over");
+        watch.handle_tracks(&[], stamp(4_500));
+        assert!(!watch.is_pending());
+    }
+
+    #[test]
+    fn a_violation_whose_model_runs_no_more_is_lost_though_the_detector_goes_on() {
+        let mut watch = watch("[rules.no_mask]\nwindow_s = 4");
+        for ms in (0..5_000).step_by(500) {
+            watch.handle_tracks(&[masks(0.05, 0.9, ms % 1000 == 0)], stamp(ms));
+        }
+        let opened = violations(&mut watch);
+        assert!(matches!(&opened[..], [Violation::Opened { key, .. }] if key.rule == RuleId::NoMask), "{opened:?}");
+        for ms in (5_000..60_000).step_by(500) {
+            watch.handle_tracks(&[masks(0.05, 0.9, false)], stamp(ms));
+        }
+        let closed = violations(&mut watch);
+        assert!(matches!(&closed[..], [Violation::Closed { reason: CloseReason::Lost, .. }]), "{closed:?}");
+        assert!(!watch.is_pending());
+    }
+
+    #[test]
+    fn who_can_not_be_judged_is_never_a_violation() {
+        let mut watch = watch("[rules.no_mask]\nwindow_s = 4");
+        for ms in (0..20_000).step_by(1000) {
+            watch.handle_tracks(&[masks(0.1, 0.2, true)], stamp(ms));
+        }
+        assert!(violations(&mut watch).is_empty() && !watch.is_pending());
     }
 
     #[test]

@@ -195,6 +195,32 @@ mod tests {
     }
 
     #[test]
+    fn what_moves_is_told_as_boxes_the_smallest_first() {
+        let still = |x: u32, y: u32| u8::try_from(60 + (x / 40 * 31 + y / 40 * 17) % 110).expect("small");
+        let mut gate = MotionGate::new();
+        gate.look(&painted(640, 360, still).thumbnail(), at(0), false);
+        assert!(gate.spots().is_empty(), "nothing to compare with");
+        gate.look(&painted(640, 360, still).thumbnail(), at(1), false);
+        assert!(gate.spots().is_empty());
+        // A cell is 10×10 px: one of 20×20 px across four cells, and one of 100×60 px.
+        let inside = |x: u32, y: u32, left: u32, top: u32, width: u32, height: u32| {
+            (left..left + width).contains(&x) && (top..top + height).contains(&y)
+        };
+        let moved = |x, y| {
+            if inside(x, y, 500, 300, 20, 20) || inside(x, y, 100, 100, 100, 60) { 230 } else { still(x, y) }
+        };
+        gate.look(&painted(640, 360, moved).thumbnail(), at(2), false);
+        let spots = gate.spots();
+        let expected = [[500.0, 300.0, 20.0, 20.0], [100.0, 100.0, 100.0, 60.0]];
+        assert_eq!(spots.len(), expected.len(), "{spots:?}");
+        for (spot, [x, y, w, h]) in spots.iter().zip(expected) {
+            let found = [spot.x * 640.0, spot.y * 360.0, spot.w * 640.0, spot.h * 360.0];
+            let differs = found.iter().zip([x, y, w, h]).any(|(found, expected)| (found - expected).abs() > 0.5);
+            assert!(!differs, "{found:?}");
+        }
+    }
+
+    #[test]
     fn a_pending_candidate_lifts_the_gate() {
         let still = painted(640, 360, |_, _| 90).thumbnail();
         let mut gate = MotionGate::new();

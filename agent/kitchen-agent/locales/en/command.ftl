@@ -65,5 +65,6 @@ model-chosen = {"  "}← engine = "auto"
 eval-head = { $model } on { $pictures } pictures
 eval-class = { $count } labelled, at threshold { $threshold }: { $wrong } false
 eval-rates = precision { $precision } recall { $recall }
+eval-ap = average precision { $ap30 } (AP30), { $ap50 } (AP50)
 eval-foot = A box counts from an overlap (IoU) of { $iou } on; AP50 from { $strict } on. In brackets: 95 % interval.
 eval-foot-classes = A picture counts as the class that scores highest. In brackets: 95 % interval.

@@ -65,5 +65,6 @@ model-chosen = {"  "}← engine = "auto"
 eval-head = { $model }：{ $pictures } 张图片
 eval-class = 标注 { $count } 个，阈值 { $threshold }：误报 { $wrong } 个
 eval-rates = 查准率 { $precision } 查全率 { $recall }
+eval-ap = 平均精度 { $ap30 }（AP30）、{ $ap50 }（AP50）
 eval-foot = 重叠（IoU）达到 { $iou } 即算检出；AP50 以 { $strict } 为准。括号内为 95% 区间。
 eval-foot-classes = 每张图片归入得分最高的类别。括号内为 95% 区间。

@@ -192,7 +192,8 @@ impl Figures {
         print_line(&format!("{:<14}{line}", self.label.as_str()));
         print_line(&format!("{:<14}{rates}", ""));
         if let Some([Some(ap30), Some(ap50)]) = self.ap {
-            print_line(&format!("{:<14}AP30 {ap30:.3}  AP50 {ap50:.3}", ""));
+            let line = text!("eval-ap", ap30 = format!("{ap30:.3}"), ap50 = format!("{ap50:.3}"));
+            print_line(&format!("{:<14}{line}", ""));
         }
     }
 }

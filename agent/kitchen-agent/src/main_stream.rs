@@ -74,3 +74,70 @@ fn decode(unit: &AccessUnit) -> Option<Frame> {
         None
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bytes::Bytes;
+    use kitchen_vision::camera::FileVideo;
+
+    use super::*;
+
+    const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/people.mp4");
+
+    /// The demo's first units as if they had arrived at `received`.
+    fn units(received: Mono) -> Vec<AccessUnit> {
+        let video = FileVideo::open(Path::new(DEMO)).expect("the demo's video");
+        let units = video.units().expect("readable").take(5);
+        units.map(|unit| AccessUnit { received, ..unit.expect("readable") }).collect()
+    }
+
+    fn at(ms: u64) -> Mono {
+        Mono::from_millis(ms)
+    }
+
+    fn view() -> (Arc<NewestKeyframe>, CloseView) {
+        let newest = Arc::<NewestKeyframe>::default();
+        (Arc::clone(&newest), CloseView::new(newest))
+    }
+
+    #[test]
+    fn a_keyframe_is_shown_while_it_is_fresh() {
+        let (newest, mut view) = view();
+        assert!(view.frame(at(0)).is_none(), "nothing has arrived");
+        for unit in units(at(1000)) {
+            newest.handle_event("stove", CameraEvent::Unit(unit));
+        }
+        let frame = view.frame(at(6000)).expect("five seconds old");
+        assert_eq!((frame.width, frame.height, frame.captured), (640, 360, at(1000)));
+        assert!(view.frame(at(6001)).is_none(), "older than that it shows another moment");
+    }
+
+    #[test]
+    fn the_newest_keyframe_counts_and_what_lies_between_keyframes_does_not() {
+        let (newest, mut view) = view();
+        let mut between = units(at(1000));
+        let keyframe = between.remove(0);
+        assert!(keyframe.keyframe && between.iter().all(|unit| !unit.keyframe));
+        for unit in between {
+            newest.handle_event("stove", CameraEvent::Unit(unit));
+        }
+        assert!(view.frame(at(1000)).is_none());
+        for ms in [2000, 3000] {
+            newest.handle_event("stove", CameraEvent::Unit(AccessUnit { received: at(ms), ..keyframe.clone() }));
+        }
+        assert_eq!(view.frame(at(3000)).map(|frame| frame.captured), Some(at(3000)));
+    }
+
+    #[test]
+    fn a_damaged_keyframe_shows_nothing_and_the_next_one_does() {
+        let (newest, mut view) = view();
+        let good = units(at(2000)).remove(0);
+        let torn = AccessUnit { data: Bytes::from_static(b"\0\0\0\x01\x65torn"), received: at(1000), ..good.clone() };
+        newest.handle_event("stove", CameraEvent::Unit(torn));
+        assert!(view.frame(at(1000)).is_none());
+        newest.handle_event("stove", CameraEvent::Unit(good));
+        assert!(view.frame(at(2000)).is_some());
+    }
+}

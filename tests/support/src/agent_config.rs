@@ -76,6 +76,15 @@ impl AgentConfig {
         self.add_camera(id, url, camera)
     }
 
+    /// Gives the camera that was added last a main stream.
+    #[must_use]
+    pub fn main_stream(mut self, url: &str) -> Self {
+        let cameras = self.table.get_mut("camera").and_then(Value::as_array_mut).expect("a camera was added");
+        let camera = cameras.last_mut().and_then(Value::as_table_mut).expect("a camera was added");
+        camera.insert("main_url".to_owned(), url.into());
+        self
+    }
+
     fn add_camera(mut self, id: &str, url: &str, mut camera: Table) -> Self {
         camera.insert("id".to_owned(), id.into());
         camera.insert("url".to_owned(), url.into());

@@ -10,7 +10,7 @@ use kitchen_core::attributes::Judging;
 use kitchen_core::closer::Closer;
 use kitchen_core::config::{CameraConfig, RuleSettings};
 use kitchen_core::detection::{Detection, Label, suppress};
-use kitchen_core::rules::RuleId;
+use kitchen_core::rules::{RuleId, SAME_THING};
 use kitchen_core::time::{Mono, Stamp, TimeZone};
 use kitchen_core::tracker::{Track, Tracker};
 use kitchen_core::view::LumaGrid;
@@ -143,8 +143,7 @@ impl Analysis {
             return Ok(());
         }
         let found = times.closer.measure_with_threads(|| detector.detect_around(source, centre))?;
-        let small = |one: &Detection| matches!(one.label, Label::Rat | Label::Cigarette);
-        detections.extend(found.into_iter().filter(small));
+        detections.extend(small_things(&found));
         *detections = suppress(std::mem::take(detections), detector.task().iou);
         Ok(())
     }
@@ -224,6 +223,22 @@ impl Analysis {
         // A frame of a violation that has just opened is still to be fetched.
         self.sights.retain(|key, kept| watch.is_candidate(key) || kept.at == stamp || watch.has_opened(key));
     }
+}
+
+/// What a window is looked at for. People and animals that it cuts are seen better in the whole picture; a cat or dog in
+/// it is heard only against a rat in the same place.
+fn small_things(found: &[Detection]) -> impl Iterator<Item = Detection> {
+    let is_pet = |other: &&Detection| matches!(other.label, Label::Cat | Label::Dog);
+    let has_rival = move |rat: &Detection| {
+        let pets = found.iter().filter(is_pet);
+        pets.filter(|pet| pet.rect.iou(rat.rect) >= SAME_THING).any(|pet| pet.score > rat.score)
+    };
+    let small = move |one: &&Detection| match one.label {
+        Label::Cigarette => true,
+        Label::Rat => !has_rival(one),
+        _ => false,
+    };
+    found.iter().filter(small).copied()
 }
 
 fn grid(thumbnail: &Thumbnail) -> LumaGrid {

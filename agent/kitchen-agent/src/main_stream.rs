@@ -134,7 +134,7 @@ mod tests {
     fn a_damaged_keyframe_shows_nothing_and_the_next_one_does() {
         let (newest, mut view) = view();
         let good = units(at(2000)).remove(0);
-        let torn = AccessUnit { data: Bytes::from_static(b"\0\0\0\x01\x65torn"), received: at(1000), ..good.clone() };
+        let torn = AccessUnit { data: Bytes::from_static(b"\0\0\0\x01\x65torn"), received: at(1000), ..good };
         newest.handle_event("stove", CameraEvent::Unit(torn));
         assert!(view.frame(at(1000)).is_none());
         newest.handle_event("stove", CameraEvent::Unit(good));

@@ -14,6 +14,7 @@ use kitchen_core::time::Mono;
 use kitchen_core::tracker::{Track, Tracker};
 use kitchen_vision::detect::{Classifier, Detector, Manifest};
 use kitchen_vision::frame::Frame;
+use tracing::error;
 
 use crate::cli::Problem;
 use crate::engine_choice::Choice;
@@ -34,20 +35,25 @@ pub struct Pack {
 }
 
 impl Pack {
-    /// Loads every model of the pack that this agent has a use for.
+    /// Loads every model of the pack that this agent has a use for. A classifier that can't be used is left out.
     ///
     /// # Errors
-    /// When a model is missing, damaged, or its engine can't run it.
+    /// When the detector is missing, damaged, or its engine can't run it.
     pub fn load(config: &Config) -> Result<Self> {
         let models_dir = config_file::models_dir(config);
         let engine = |name: &str| engine_choice::in_force(config, name);
         let Choice { engine: own, threads } = engine(OBJECTS);
         let detector = Detector::load(&models_dir, OBJECTS, own, threads)?;
+        let classifier = |name: &str| {
+            let is_classifier = Manifest::read(&models_dir.join(name))?.is_classifier();
+            let Choice { engine, threads } = engine(name);
+            is_classifier.then(|| Classifier::load(&models_dir, name, engine, threads)).transpose()
+        };
         let mut classifiers = Vec::new();
-        for name in names(&models_dir)? {
-            if Manifest::read(&models_dir.join(&name))?.is_classifier() {
-                let Choice { engine, threads } = engine(&name);
-                classifiers.push(Classifier::load(&models_dir, &name, engine, threads)?);
+        for name in names(&models_dir)?.iter().filter(|name| *name != OBJECTS) {
+            match classifier(name) {
+                Ok(loaded) => classifiers.extend(loaded),
+                Err(error) => error!(model = name, %error, "model can't be used: its rules are unavailable"),
             }
         }
         Ok(Self { detector, classifiers })

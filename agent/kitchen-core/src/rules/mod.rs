@@ -98,7 +98,7 @@ fn attribute(tracks: &[Track], area: &Area, label: Label) -> Looked {
 /// A score of an attribute from which a look hits; the episode then asks for the rule's own.
 const MORE_LIKELY_THAN_NOT: f32 = 0.5;
 /// Boxes of rivals that overlap by so much are about the same thing.
-const SAME_THING: f32 = 0.3;
+pub const SAME_THING: f32 = 0.3;
 
 /// Whether something among `rivals` was seen in the same place, and more surely.
 fn has_rival(track: &Track, tracks: &[Track], rivals: &[Label]) -> bool {

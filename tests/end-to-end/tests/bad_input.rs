@@ -130,6 +130,26 @@ fn assert_model_refused(change: impl FnOnce(&Path)) {
 }
 
 #[test]
+fn a_damaged_classifier_costs_its_own_rules_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let pack = pack(directory.path(), |_| {});
+    let classifier = pack.join("head_attributes");
+    copy(&repository().join("models/head_attributes"), &classifier);
+    fs::write(classifier.join("head_attributes.onnx"), "GIF89a, not a network").unwrap();
+    let config = file_camera(directory.path()).set("detector.models_dir", pack.to_str().unwrap());
+    let mut agent = Agent::start(config);
+    wait_until(BOUND, "the camera is watched", || {
+        agent.command(&["status", "--json"]).json()["cameras"][0]["analysed"].as_u64() > Some(0)
+    });
+    let status = agent.command(&["status", "--json"]).json();
+    assert_eq!(status["rules"]["no_mask"], "unavailable", "{status:#}");
+    assert_eq!(status["rules"]["intrusion"], "on", "{status:#}");
+    let checked = agent.command(&["check", "detector.load", "--json"]).expect_code(PROBLEM_FOUND);
+    assert!(checked.text().contains("head_attributes"), "{checked:#?}");
+    assert!(agent.terminate().success());
+}
+
+#[test]
 fn a_missing_model_is_refused() {
     assert_model_refused(|objects| fs::remove_file(objects.join("objects.onnx")).unwrap());
 }

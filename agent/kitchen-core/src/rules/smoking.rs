@@ -16,7 +16,9 @@ const MOST_OF_PERSON: f32 = 0.1;
 pub fn look(tracks: &[Track], area: &Area) -> Option<Hit> {
     let smoker = |cigarette: &Track| {
         let near = tracks.iter().filter(|other| is_at(cigarette.rect, other));
-        near.min_by(|a, b| a.rect.area().total_cmp(&b.rect.area()))
+        // Shown is the whole person rather than the head, which stands in for one that was not seen.
+        let order = |track: &Track| (track.label != Label::Person, track.rect.area());
+        near.min_by(|a, b| order(a).partial_cmp(&order(b)).expect("areas are numbers"))
     };
     let cigarettes =
         tracks.iter().filter(|track| track.label == Label::Cigarette && area.contains(track.rect.centre()));
@@ -50,11 +52,12 @@ mod tests {
     fn a_cigarette_counts_at_a_person_only() {
         let everywhere = Area::whole_picture();
         let person = track(Label::Person, 0.9, [0.4, 0.2, 0.2, 0.6]);
+        let head = track(Label::Head, 0.8, [0.45, 0.2, 0.1, 0.12]);
         let smoked = track(Label::Cigarette, 0.7, [0.52, 0.3, 0.02, 0.01]);
         let on_the_table = track(Label::Cigarette, 0.8, [0.9, 0.4, 0.02, 0.01]);
         assert_eq!(look(&[person.clone(), on_the_table.clone()], &everywhere), None);
         assert_eq!(look(std::slice::from_ref(&smoked), &everywhere), None);
-        let hit = look(&[person.clone(), smoked.clone(), on_the_table], &everywhere).expect("smoked");
+        let hit = look(&[head, person.clone(), smoked.clone(), on_the_table], &everywhere).expect("smoked");
         assert_eq!((hit.score, hit.boxes), (0.7, vec![smoked.detection(), person.detection()]));
     }
 

@@ -24,6 +24,7 @@ class Attribute:
     present: str
     absent: str
     min_px: int
+    good_enough: bool = True
 
 
 @dataclass

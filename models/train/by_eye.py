@@ -1,0 +1,25 @@
+"""What was found by looking through the pictures: names in by_eye.toml, never the pictures themselves."""
+
+import tomllib
+from pathlib import Path
+
+NAN = float("nan")
+
+
+class ByEye:
+    def __init__(self, path=Path(__file__).with_name("by_eye.toml")):
+        lists = tomllib.loads(path.read_text())
+        self.lists = {name: set(names) for name, names in lists.items()}
+
+    def hat(self, name):
+        """1 or 0 for pictures of the mask set that were looked through, else NaN."""
+        return 1.0 if name in self.lists["hats_in_masks"] else 0.0 if name in self.lists["bare_in_masks"] else NAN
+
+    def is_turned(self, name):
+        return name not in self.lists["not_turned"]
+
+    def is_unmasked(self, name):
+        return name in self.lists["unmasked_in_hats"]
+
+    def is_doubtful_dress(self, name):
+        return name in self.lists["doubtful_dress"]

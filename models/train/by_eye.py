@@ -12,8 +12,10 @@ class ByEye:
         self.lists = {name: set(names) for name, names in lists.items()}
 
     def hat(self, name):
-        """1 or 0 for pictures of the mask set that were looked through, else NaN."""
-        return 1.0 if name in self.lists["hats_in_masks"] else 0.0 if name in self.lists["bare_in_masks"] else NAN
+        """1 or 0 for the pictures of the mask set and the faces of portraits in the lists, else NaN."""
+        if name in self.lists["hats_in_masks"] or name in self.lists["hats_in_portraits"]:
+            return 1.0
+        return 0.0 if name in self.lists["bare_in_masks"] or name in self.lists["bare_in_portraits"] else NAN
 
     def is_turned(self, name):
         return name not in self.lists["not_turned"]

@@ -13,7 +13,7 @@ import recipe
 import turned
 from by_eye import ByEye
 
-SEED, STEPS = 1, 1300
+SEED, STEPS = 1, 800
 THRESHOLD = 0.65
 JUDGED = ["masks whole", "masks alike", "masks tight", "hats whole", "hats cut"]
 UNJUDGED = ["turned", "cut", "tiny", "nothing"]

@@ -13,6 +13,7 @@ from worn import put_on_mask
 SHARES = {"mask": 0.18, "no_mask": 0.18, "hat": 0.2, "no_hat": 0.22, "faces": 0.06, "turned": 0.1, "nothing": 0.06}
 CUT, TINY, PUT_ON, WHOLE = 0.11, 0.1, 0.25, 0.15
 SMALLEST, TINY_PX = 21, (4, 17)
+HATS = ("heads_hat", "portraits")
 # A window shows enough of a tight face for the mask from here on, and of the head's top for the hat.
 HAT_ROOM = 0.35
 
@@ -22,8 +23,8 @@ class Drawer:
         masks = [h for h in heads if h.kind in ("masks", "masks whole")]
         self.pools = {"mask": [h for h in masks if h.labels[MASK] == 1],
                       "no_mask": [h for h in masks if h.labels[MASK] == 0],
-                      "hat": [h for h in heads if h.kind == "heads_hat" and h.labels[HAT] == 1],
-                      "no_hat": [h for h in heads if h.kind == "heads_hat" and h.labels[HAT] == 0]}
+                      "hat": [h for h in heads if h.kind in HATS and h.labels[HAT] == 1],
+                      "no_hat": [h for h in heads if h.kind in HATS and h.labels[HAT] == 0]}
         self.pools |= {kind: [h for h in heads if h.kind == kind] for kind in ("faces", "turned", "nothing")}
         self.framings = {mask: [h.room for h in masks if h.kind == "masks" and h.labels[MASK] == mask]
                          for mask in (0, 1)}
@@ -59,7 +60,7 @@ class Drawer:
                 labels[HAT] = NAN
             if rng.random() < 0.5:
                 return image, labels
-        elif head.kind == "heads_hat" and rng.random() < 0.5:
+        elif head.kind in HATS and rng.random() < 0.5:
             return cut(image, jittered(box, rng, 0.04, (0.95, 1.1))), labels
         return cut(image, jittered(agent_window(box, REGION), rng, 0.07, (0.8, 1.25))), labels
 

@@ -15,6 +15,8 @@ REGION = (-0.1, -0.1, 1.1, 1.1)
 SURE_FACE, MATCH = 0.8, 0.75
 # A face's box reaches from the brow to the chin; the head's box from it, in the face's width and height.
 HEAD_OF_FACE = (-0.18, -0.5, 1.18, 1.1)
+# With room for a hat, whether there is one or not.
+HEAD_WITH_HAT = (-0.2, -0.75, 1.2, 1.1)
 
 
 @dataclass
@@ -43,7 +45,7 @@ def gather(sources, by_eye):
         elif source.folder.startswith("heads_hat"):
             heads += hats(source, portraits, by_eye)
         elif source.folder in ("cigarettes/images", "coco100_unlabelled") or source.folder == "people_by_dress":
-            heads += with_faces(source)
+            heads += with_faces(source, by_eye)
     return heads
 
 
@@ -79,19 +81,23 @@ def hats(source, portraits, by_eye):
     return [Head(source.name, "heads_hat", source.part, image, box, labels(1, mask, hat), face)]
 
 
-def with_faces(source):
-    """Faces in other portraits: can be judged, and mask as the face detector sees it."""
+def with_faces(source, by_eye):
+    """Faces in other portraits: can be judged, mask as the face detector sees it, hat where looked through."""
     heads = []
-    for face in source.faces:
-        if face[4] >= 0.9 and min(face[2] - face[0], face[3] - face[1]) >= 20:
-            heads.append(Head(source.name, "faces", source.part, source.image, head_of_face(face),
-                              labels(1, 0.0 if not face[5] else NAN), tuple(face[:4])))
+    for index, face in enumerate(source.faces):
+        if face[4] < 0.9 or min(face[2] - face[0], face[3] - face[1]) < 20:
+            continue
+        name = f"{source.name}#{index}"
+        hat = by_eye.hat(name)
+        kind, share = ("faces", HEAD_OF_FACE) if np.isnan(hat) else ("portraits", HEAD_WITH_HAT)
+        heads.append(Head(name, kind, source.part, source.image, head_of_face(face, share),
+                          labels(1, NAN if face[5] else 0.0, hat), tuple(face[:4])))
     return heads
 
 
-def head_of_face(face):
+def head_of_face(face, shares=HEAD_OF_FACE):
     width, height = face[2] - face[0], face[3] - face[1]
-    return tuple(face[i % 2] + share * (width, height)[i % 2] for i, share in enumerate(HEAD_OF_FACE))
+    return tuple(face[i % 2] + share * (width, height)[i % 2] for i, share in enumerate(shares))
 
 
 def surrounded(crop, portrait):

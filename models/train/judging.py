@@ -38,13 +38,15 @@ def logits(session, cases, size=None, quality=None):
 def platt(values, hits):
     """a, b of sigmoid(a * logit + b) by Newton steps; targets are drawn in a little, as Platt did."""
     positive, negative = hits.sum(), (1 - hits).sum()
+    # Both classes weigh the same: their balance in the field is not known.
+    share = np.where(hits == 1, 0.5 / max(1, positive), 0.5 / max(1, negative)) * len(hits)
     target = np.where(hits == 1, (positive + 1) / (positive + 2), 1 / (negative + 2))
     design = np.column_stack([values, np.ones_like(values)])
     weights = np.array([1.0, 0.0])
     for _ in range(50):
         chance = sigmoid(design @ weights)
-        slope = design.T @ (chance - target) + 1e-3 * (weights - [1, 0])
-        curve = (design * (chance * (1 - chance))[:, None]).T @ design + 1e-3 * np.eye(2)
+        slope = design.T @ (share * (chance - target)) + 1e-3 * (weights - [1, 0])
+        curve = (design * (share * chance * (1 - chance))[:, None]).T @ design + 1e-3 * np.eye(2)
         weights = weights - np.linalg.solve(curve, slope)
     return {"a": float(weights[0]), "b": float(weights[1])}
 

@@ -73,11 +73,9 @@ def calibrate(task, session, sets, judged, unjudged, threshold):
     values = np.concatenate([row for name in judged for row in seen[name]])
     truth = np.concatenate([np.stack([c.labels for c in sets[name]]) for name in judged for _ in judging.SIZES])
     unknown = np.concatenate([judging.logits(session, sets[name]) for name in unjudged if sets[name]])
-    # As many good heads as unknowns count: the balance in the field is not known.
-    good = values[truth[:, 0] == 1]
-    good = good[np.random.default_rng(0).permutation(len(good))[: len(unknown)]]
-    known_values = np.concatenate([good[:, 0], unknown[:, 0]])
-    fitted = {"known": judging.platt(known_values, np.repeat([1.0, 0.0], [len(good), len(unknown)]))}
+    good = values[truth[:, 0] == 1, 0]
+    fitted = {"known": judging.platt(np.concatenate([good, unknown[:, 0]]),
+                                     np.repeat([1.0, 0.0], [len(good), len(unknown)]))}
     for column, attribute in enumerate(task.attributes, 1):
         told = ~np.isnan(truth[:, column])
         fitted[attribute.present] = {**judging.platt(values[told, column], truth[told, column]),

@@ -13,14 +13,18 @@ from network import CLASSES, decode_boxes
 
 # The rarer a class is in the pictures, the more its cells weigh.
 CLASS_WEIGHTS = {"person": 1.0, "head": 1.0, "phone": 3.0, "cigarette": 2.5, "rat": 2.0, "cat": 1.5, "dog": 1.5}
-BOX_WEIGHT, CORNER_WEIGHT = 2.5, 0.5
+BOX_WEIGHT, LATE_BOX_WEIGHT, OFFSET_WEIGHT = 2.5, 1.5, 3.0
 # A perfectly placed box is worth the label's score, a misplaced one less, down to this share.
 LEAST_WORTH = 0.5
 TINY = 1e-6
 
 
-def loss(output, targets, cells, with_corners):
-    """Sum over the batch divided by what the labels are worth, and its parts for the log."""
+def loss(output, targets, cells, late):
+    """Sum over the batch divided by what the labels are worth, and its parts for the log.
+
+    Late in a run squared offsets join the overlap: some rats are boxed with the tail and some without, and a
+    box between both meets either at IoU 0.5, while overlap alone favours one of the two.
+    """
     cell_tensor = torch.from_numpy(cells)
     boxes = decode_boxes(output[..., :4], cell_tensor)
     scores = (output[..., 4:5] * output[..., 5:]).clamp(TINY, 1 - TINY)
@@ -45,11 +49,11 @@ def loss(output, targets, cells, with_corners):
     if picked:
         images, chosen, rows = (np.concatenate(column) for column in zip(*picked))
         aims, shares = torch.from_numpy(rows[:, :4].copy()), torch.from_numpy(rows[:, 4].copy())
-        parts["box"] = BOX_WEIGHT * (shares * (1 - generalised_iou(boxes[images, chosen], aims))).sum() / worth
-        if with_corners:
-            raw = raw_boxes(aims, cell_tensor[chosen])
-            gap = (output[images, chosen, :4] - raw).abs().sum(-1)
-            parts["corner"] = CORNER_WEIGHT * (shares * gap).sum() / worth
+        seen = boxes[images, chosen]
+        weight = LATE_BOX_WEIGHT if late else BOX_WEIGHT
+        parts["box"] = weight * (shares * (1 - generalised_iou(seen, aims))).sum() / worth
+        if late:
+            parts["offset"] = OFFSET_WEIGHT * (shares * offsets(seen, aims)).sum() / worth
     return sum(parts.values()), {name: round(float(value.detach()), 4) for name, value in parts.items()}
 
 
@@ -92,11 +96,11 @@ def paired_overlap(first, second):
     return shared / ((first[:, 2:4] - first[:, :2]).prod(1) + (second[:, 2:4] - second[:, :2]).prod(1) - shared)
 
 
-def raw_boxes(boxes, cells):
-    """The inverse of decode_boxes."""
-    stride = cells[:, 2:3]
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 / stride - cells[:, :2]
-    return torch.cat([centre, torch.log((boxes[:, 2:] - boxes[:, :2]).clamp(min=1) / stride)], 1)
+def offsets(seen, aims):
+    """Squared differences of centre and of the sizes' logarithms, in the aimed box's own size."""
+    size, seen_size = (aims[:, 2:] - aims[:, :2]).clamp(min=1), (seen[:, 2:] - seen[:, :2]).clamp(min=1)
+    centre = (seen[:, :2] + seen[:, 2:] - aims[:, :2] - aims[:, 2:]) / 2 / size
+    return (centre.square() + torch.log(seen_size / size).square()).clamp(max=2).sum(1)
 
 
 def surplus(seen, wanted, weight):

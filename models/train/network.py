@@ -4,6 +4,8 @@ Enters: the published YOLOX-nano ONNX file. Leaves: the same graph with the clas
 BatchNorm is already folded into the convolutions of that file, so nothing here has running state.
 """
 
+import warnings
+
 import numpy as np
 import onnx
 import torch
@@ -159,8 +161,11 @@ def export(network, path, width=WIDTH, height=HEIGHT):
     """Writes the network as ONNX with static shapes and checks that only OPERATORS are in it."""
     network = network.eval().to(memory_format=torch.contiguous_format)
     example = torch.zeros(1, 3, height, width)
-    torch.onnx.export(network, (example,), path, dynamo=False, opset_version=12,
-                      do_constant_folding=True, input_names=["images"], output_names=["output"])
+    with warnings.catch_warnings():
+        # Cell counts are constants of the graph on purpose.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        torch.onnx.export(network, (example,), path, dynamo=False, opset_version=12,
+                          do_constant_folding=True, input_names=["images"], output_names=["output"])
     model = onnx.load(path)
     constants_to_initialisers(model.graph)
     strange = {node.op_type for node in model.graph.node} - OPERATORS

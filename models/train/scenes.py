@@ -37,9 +37,11 @@ class Scene:
 class Shelf:
     """Pictures of one part, drawn by kind so that rare ones come often enough."""
 
-    SHARES = {"rats/images": 0.30, "cigarettes/images": 0.22, "people_by_dress": 0.14, "catdog/cats": 0.07,
-              "catdog/dogs": 0.07, "heads_helmet/images": 0.06, "masks": 0.04, "coco100_unlabelled": 0.05,
-              "videos": 0.03, "phones": 0.02}
+    # Early and late in a run.
+    SHARES = {"rats/images": (0.30, 0.38), "cigarettes/images": (0.22, 0.25), "people_by_dress": (0.14, 0.10),
+              "catdog/cats": (0.07, 0.06), "catdog/dogs": (0.07, 0.07), "heads_helmet/images": (0.06, 0.04),
+              "masks": (0.04, 0.03), "coco100_unlabelled": (0.05, 0.04), "videos": (0.03, 0.02),
+              "phones": (0.02, 0.01)}
     BACKDROPS = ("coco100_unlabelled", "videos", "heads_helmet/images", "people_by_dress")
 
     def __init__(self, pictures):
@@ -47,11 +49,11 @@ class Shelf:
         self.kinds["phones"] = [p for p in pictures if np.any(p.labels[:, 5] == PHONE)]
         self.backdrops = [self.kinds[kind] for kind in self.BACKDROPS if self.kinds[kind]]
         self.names = [kind for kind in self.SHARES if self.kinds[kind]]
-        shares = np.array([self.SHARES[kind] for kind in self.names])
-        self.shares = shares / shares.sum()
+        self.late = False
 
     def draw(self, rng):
-        return pick(self.kinds[self.names[rng.choice(len(self.names), p=self.shares)]], rng)
+        shares = np.array([self.SHARES[kind][self.late] for kind in self.names])
+        return pick(self.kinds[self.names[rng.choice(len(self.names), p=shares / shares.sum())]], rng)
 
     def backdrop(self, rng):
         return pick(pick(self.backdrops, rng), rng)
@@ -61,9 +63,9 @@ def pick(items, rng):
     return items[rng.integers(len(items))]
 
 
-def compose(shelf, rng, late=False):
+def compose(shelf, rng):
     """Late in a run there are fewer crowded scenes and more pictures as the agent shows them."""
-    alone, close = LATE_MIX if late else EARLY_MIX
+    alone, close = LATE_MIX if shelf.late else EARLY_MIX
     luck = rng.random()
     if luck < alone:
         scene = letterboxed(shelf, rng)

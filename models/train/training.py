@@ -28,9 +28,8 @@ LEARNING_RATE, LAST_RATE, WARM_UP = 1.5e-3, 1e-5, 100
 # The class layers start from other classes and have further to go.
 CLASS_LAYER_RATE = 3
 MOVING_AVERAGE = 0.998
-# Shares of the run: from when unboxed rats are looked for once, from when scenes are calmer, and from when
-# corners are learnt.
-REVIEW, LATE, CORNERS = 0.4, 0.5, 0.7
+# Shares of the run: from when unboxed rats are looked for once, and from when scenes are calmer.
+REVIEW, LATE = 0.4, 0.5
 REVIEW_SCORE = 0.4
 CHECKPOINT_SECONDS, CURVE_SECONDS = 300, 900
 
@@ -97,9 +96,9 @@ class Run:
                     "squares": self.optimiser.squares}, aside)
         os.replace(aside, self.path)
 
-    def learn(self, images, targets, cells, rate, with_corners):
+    def learn(self, images, targets, cells, rate, late):
         output = self.network(torch.from_numpy(images).contiguous(memory_format=torch.channels_last))
-        total, parts = loss(output, targets, cells, with_corners)
+        total, parts = loss(output, targets, cells, late)
         self.network.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -123,10 +122,11 @@ def train(cut_model, pictures, scratch, seed, steps, minutes):
         if done >= REVIEW and not reviewed:
             review_rats(shelf, exported(cut_model, run.average, scratch / "review.onnx"))
             reviewed = True
-        images, targets = batch(shelf, rng, done >= LATE)
+        shelf.late = done >= LATE
+        images, targets = batch(shelf, rng)
         rate = min(1, (run.step + 1) / WARM_UP) * (
             LAST_RATE + (LEARNING_RATE - LAST_RATE) * (1 + np.cos(np.pi * done)) / 2)
-        parts = run.learn(images, targets, cells, rate, done >= CORNERS)
+        parts = run.learn(images, targets, cells, rate, shelf.late)
         now = time.monotonic()
         run.seconds, last = run.seconds + now - last, now
         done = max(run.step / steps, run.seconds / 60 / minutes)
@@ -144,11 +144,11 @@ def train(cut_model, pictures, scratch, seed, steps, minutes):
     return run.step
 
 
-def batch(shelf, rng, late):
+def batch(shelf, rng):
     images, targets = [], []
     for _ in range(BATCH):
-        scene = compose(shelf, rng, late)
-        if rng.random() >= (LATE_AS_IT_IS if late else AS_IT_IS):
+        scene = compose(shelf, rng)
+        if rng.random() >= (LATE_AS_IT_IS if shelf.late else AS_IT_IS):
             scene.image = spoil(scene.image, rng)
             scene.image[scene.padding] = PADDING
         images.append(scene.image)

@@ -30,7 +30,7 @@ WITHOUT = {RAT: ["catdog/cats", "catdog/dogs", "cigarettes", *PEOPLE],
 # Longer side of the label in network pixels.
 SIZES = (8, 12, 16, 24, 32, 48, 64, 96, 1000)
 SHRINKAGES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08)
-NMS_IOU = 0.55
+NMS_IOU = 0.45
 HEAD_SURE = 0.3
 
 

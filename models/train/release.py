@@ -131,8 +131,8 @@ def used(pictures):
     trained = [p for p in pictures if p.part == "train"]
     frames = sum(p.folder == "videos" for p in trained)
     return (f"{len(trained) - frames:,} web and stock pictures (people, cats, dogs, rats, smokers, masks, "
-            f"helmets, some of COCO) and {frames} frames of five videos; boxes of rats, cigarettes and helmeted "
-            "heads drawn by people, the rest by the base network and a face network; see CARD.md")
+            f"helmets, some of COCO) and {frames} frames of five videos; boxes of rats, cigarettes and "
+            "helmeted heads drawn by people, the rest by the base network and a face network; see CARD.md")
 
 
 def manifest(data, calibrations, used_data, seed):

@@ -17,6 +17,8 @@ from pictures import no_boxes
 PADDING = 114
 # Shares of letterboxed pictures and of close-ups; the rest are scenes of many.
 EARLY_MIX, LATE_MIX = (0.40, 0.22), (0.58, 0.26)
+# How far beyond filling the input a close-up goes.
+CLOSEST, CLOSEST_OTHERS = {"cigarettes/images": 2.2}, 1.35
 # A label with less of its area left inside is a doubt; with less than the second share it is gone.
 ENOUGH_LEFT, HARDLY_LEFT = 0.6, 0.15
 # Shorter and longer side in network pixels below which a label is a doubt.
@@ -103,14 +105,26 @@ def letterboxed(shelf, rng):
 
 
 def close_up(picture, rng):
-    """A part of a picture that fills the input, as a window at native resolution does."""
+    """A part of a picture that fills the input, as a window at native resolution does; mostly about a label."""
     scene = empty()
     image, labels, doubts = turned(picture, rng)
-    scale = max(WIDTH / image.shape[1], HEIGHT / image.shape[0]) * rng.uniform(0.85, 1.35)
+    closer = np.exp(rng.uniform(np.log(0.85), np.log(CLOSEST.get(picture.folder, CLOSEST_OTHERS))))
+    scale = max(WIDTH / image.shape[1], HEIGHT / image.shape[0]) * closer
+    if len(labels) and rng.random() < 0.7:
+        centre = (labels[0, :2] + labels[0, 2:4]) / 2 * scale
+        corner = np.array([WIDTH, HEIGHT]) * rng.uniform(0.15, 0.85, 2) - centre
+    else:
+        corner = None
     free = WIDTH - int(image.shape[1] * scale), HEIGHT - int(image.shape[0] * scale)
-    left, top = (int(rng.integers(min(space, 0), max(space, 0) + 1)) for space in free)
+    left, top = (place(space, corner, axis, rng) for axis, space in enumerate(free))
     put(scene, image, labels, doubts, scale, left, top)
     return scene
+
+
+def place(space, corner, axis, rng):
+    """Where a picture begins that leaves so much space, or reaches beyond by so much."""
+    low, high = min(space, 0), max(space, 0)
+    return int(rng.integers(low, high + 1)) if corner is None else int(np.clip(corner[axis], low, high))
 
 
 def many(shelf, rng):

@@ -5,12 +5,13 @@ Thresholds are on calibrated scores. Drawn boxes judge rat and cigarette strictl
 the original sees judge the rest, less what is in doubt.
 """
 
+import cv2
 import numpy as np
 
 from boxes import overlap, suppressed
 from camera import spoil
-from evaluation import (ORIGINAL_SURE, average_precision, calibrated, matched, of_class, precision_interval,
-                        rounded, wilson)
+from evaluation import (NMS_IOU, ORIGINAL_SURE, average_precision, calibrated, matched, of_class,
+                        precision_interval, rounded, wilson)
 from labels import CAT, CIGARETTE, DOG, HEAD, PERSON, PHONE, RAT
 from network import CLASSES, HEIGHT, WIDTH
 from pictures import JUDGING_VIDEO, frames, letterbox
@@ -29,9 +30,9 @@ WITHOUT = {RAT: ["catdog/cats", "catdog/dogs", "cigarettes", *PEOPLE],
            PHONE: ["cigarettes", "masks"]}
 # Longer side of the label in network pixels.
 SIZES = (8, 12, 16, 24, 32, 48, 64, 96, 1000)
-SHRINKAGES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08)
-NMS_IOU = 0.45
-HEAD_SURE = 0.3
+SHRINKAGES = (1.0, 0.6, 0.4, 0.25, 0.16, 0.1)
+HEAD_SURE, MOST_WINDOWS = 0.3, 2
+ENLARGED = (1.0, 1.6)
 
 
 def judge(detector, calibrations, pictures, data, rng):
@@ -39,15 +40,16 @@ def judge(detector, calibrations, pictures, data, rng):
     seen = {p.name: detector.detections(p.image) for p in pictures}
     spoilt = {p.name: detector.detections(spoil(p.image, rng)) for p in pictures}
     smokers = [p for p in pictures if p.folder.startswith("cigarettes")]
-    windows = {p.name: with_windows(detector, p.image, seen[p.name]) for p in smokers}
     figures = {"pictures": len(pictures), "classes": {}}
     for index, folder, drawn in JUDGED:
         here = [p for p in pictures if p.folder.startswith(folder)]
         name = f"{CLASSES[index]} on {folder or 'all'}"
         figures["classes"][name] = against_labels(seen, here, index, drawn, calibrations, rng)
         figures["classes"][f"{name}, spoilt"] = against_labels(spoilt, here, index, drawn, calibrations, rng)
-    figures["classes"]["cigarette with windows"] = against_labels(windows, smokers, CIGARETTE, True,
-                                                                  calibrations, rng)
+    for enlarged in ENLARGED:
+        windows = {p.name: with_windows(detector, p.image, seen[p.name], enlarged) for p in smokers}
+        figures["classes"][f"cigarette with windows of the picture times {enlarged}"] = against_labels(
+            windows, smokers, CIGARETTE, True, calibrations, rng)
     figures["agreement"] = {CLASSES[index]: agreement(seen, pictures, index, calibrations, rng)
                             for index in (PERSON, PHONE, CAT, DOG)}
     figures["false alarms"] = false_alarms(seen, pictures, calibrations)
@@ -88,26 +90,31 @@ def share(part, whole):
     return rounded(part / whole) if whole else None
 
 
-def with_windows(detector, image, found, most=2):
+def with_windows(detector, image, found, enlarged=1.0):
     """The whole picture's detections and those of windows at native resolution around its best heads.
 
-    As the agent cuts them: the network's input size, or what the picture has of it, not scaled.
+    As the agent cuts them: the network's input size, or what the picture has of it, not scaled. Enlarged, the
+    picture stands for a main stream on which the same head is so many times larger.
     """
+    image = cv2.resize(image, None, fx=enlarged, fy=enlarged)
     height, width = image.shape[:2]
     if width <= WIDTH and height <= HEIGHT:
         return found
     heads = of_class(found, HEAD)
-    heads = heads[heads[:, 4] >= HEAD_SURE][:most]
+    heads = heads[heads[:, 4] >= HEAD_SURE][:MOST_WINDOWS]
     rows = [found]
     for head in heads:
-        left = int(np.clip((head[0] + head[2]) / 2 - WIDTH / 2, 0, max(width - WIDTH, 0)))
-        top = int(np.clip((head[1] + head[3]) / 2 - HEIGHT / 2, 0, max(height - HEIGHT, 0)))
+        middle = (head[:2] + head[2:4]) / 2 * enlarged
+        left = int(np.clip(middle[0] - WIDTH / 2, 0, max(width - WIDTH, 0)))
+        top = int(np.clip(middle[1] - HEIGHT / 2, 0, max(height - HEIGHT, 0)))
         window = detector.detections(image[top : top + HEIGHT, left : left + WIDTH])
-        window[:, :4] += np.array([left, top, left, top], np.float32)
+        window[:, :4] = (window[:, :4] + np.array([left, top, left, top], np.float32)) / enlarged
         rows.append(window)
     rows = np.concatenate(rows)
-    kept = [of_class(rows, index)[suppressed(of_class(rows, index), of_class(rows, index)[:, 4], NMS_IOU)]
-            for index in range(len(CLASSES))]
+    kept = []
+    for index in range(len(CLASSES)):
+        own = of_class(rows, index)
+        kept.append(own[suppressed(own, own[:, 4], NMS_IOU)])
     return np.concatenate(kept)
 
 

@@ -49,7 +49,7 @@ class Original:
 
 
 class Faces:
-    """The face network at 640x480; it knows no face that fills the picture, so small pictures are shown smaller."""
+    """The face network at 640x480. It knows no face that fills the picture: small pictures are shown smaller."""
 
     WIDTH, HEIGHT, SMALL_PICTURE = 640, 480, 300
 

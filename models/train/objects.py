@@ -48,7 +48,7 @@ def arguments():
     parser.add_argument("--golden-video", type=Path,
                         default=Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi"))
     parser.add_argument("--steps", type=int, default=100_000, help="stop after so many steps")
-    parser.add_argument("--minutes", type=float, default=71, help="stop after so many minutes")
+    parser.add_argument("--minutes", type=float, default=79, help="stop after so many minutes")
     parser.add_argument("--every", type=int, default=1, help="to try a run: use one picture in so many")
     parser.add_argument("--stages", nargs="+", default=["train", "write"], choices=["train", "write"])
     return parser.parse_args()

@@ -41,7 +41,8 @@ def write(options, cut_model, pictures, seed):
     calibrations = calibrate(detector, held_out)
     judged = [p for p in pictures if p.part == "validation"]
     rng = np.random.default_rng(seed + 1)
-    figures = {"calibration": calibrations, "onnxruntime minus torch": largest_difference(network, path, held_out),
+    figures = {"calibration": calibrations,
+               "onnxruntime minus torch": largest_difference(network, path, held_out),
                "validation": judging.judge(detector, calibrations, judged, options.data, rng)}
     figures["taller input"] = taller(options, network, judged, rng)
     (options.scratch / "figures.json").write_text(json.dumps(figures, indent=1))

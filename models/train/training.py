@@ -15,7 +15,8 @@ import torch
 
 import evaluation
 from camera import spoil
-from labels import RAT, unboxed_rats
+from evaluation import of_class
+from labels import RAT, TRUE_ANIMAL, unboxed_rats
 from loss import loss
 from network import CLASSES, Network, export, grid
 from pictures import one_thread_session, to_input
@@ -28,9 +29,9 @@ LEARNING_RATE, LAST_RATE, WARM_UP = 1.5e-3, 1e-5, 100
 # The class layers start from other classes and have further to go.
 CLASS_LAYER_RATE = 3
 MOVING_AVERAGE = 0.998
-# Shares of the run: from when unboxed rats are looked for once, and from when scenes are calmer.
+# Shares of the run: from when unboxed and mistaken rats are looked for once, and from when scenes are calmer.
 REVIEW, LATE = 0.4, 0.5
-REVIEW_SCORE = 0.4
+REVIEW_SCORE, MISTAKEN_SCORE = 0.4, 0.2
 CHECKPOINT_SECONDS, CURVE_SECONDS = 300, 900
 
 
@@ -120,7 +121,7 @@ def train(cut_model, pictures, scratch, seed, steps, minutes):
     done, reviewed = max(run.step / steps, run.seconds / 60 / minutes), False
     while done < 1:
         if done >= REVIEW and not reviewed:
-            review_rats(shelf, exported(cut_model, run.average, scratch / "review.onnx"))
+            review(shelf, exported(cut_model, run.average, scratch / "review.onnx"))
             reviewed = True
         shelf.late = done >= LATE
         images, targets = batch(shelf, rng)
@@ -156,13 +157,16 @@ def batch(shelf, rng):
     return to_input(images), targets
 
 
-def review_rats(shelf, detector):
-    """What the half-trained network takes for an unboxed rat on a rat picture is a doubt from now on."""
+def review(shelf, detector):
+    """What the half-trained network takes for an unboxed rat on a rat picture is a doubt from now on; the cats
+    and dogs that it takes for rats come more often."""
     for picture in shelf.kinds["rats/images"]:
-        found = detector.detections(picture.image, REVIEW_SCORE)
-        boxed = picture.labels[picture.labels[:, 5] == RAT]
-        doubts = np.array(unboxed_rats(found[found[:, 5] == RAT], boxed), np.float32).reshape(-1, 5)
+        found = of_class(detector.detections(picture.image, REVIEW_SCORE), RAT)
+        doubts = np.array(unboxed_rats(found, of_class(picture.labels, RAT)), np.float32).reshape(-1, 5)
         picture.doubts = np.concatenate([picture.doubts, doubts])
+    for folder in TRUE_ANIMAL:
+        shelf.kinds["mistaken for rats"] += [
+            p for p in shelf.kinds[folder] if len(of_class(detector.detections(p.image, MISTAKEN_SCORE), RAT))]
 
 
 def write(file, entry):

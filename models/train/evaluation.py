@@ -1,192 +1,169 @@
-"""Agreement of a cut network with the original one, and the calibration of its scores.
+"""Detections against labels: average precision, precision and recall, false alarms, calibration.
 
-Enters: held-out pictures, scenes made of them, frames of the judging video. Leaves: AP50, precision and
-recall against the original's detections over 0.5. This is agreement, not accuracy: where the original
-errs, so do the labels, but for the corrections of pictures.KNOWN.
+Enters: a detector and held-out pictures. Leaves: figures. A box counts at IoU 0.3 or 0.5. Where the
+labels come from a teacher, the figures are agreement with it, not accuracy.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
-from network import CLASSES, HEIGHT, WIDTH, decode_boxes, grid
-from pictures import CAT, DOG, JUDGING_VIDEO, NOTHING, PHONE, RAT, frames, letterbox, overlap, select, to_input
-from scenes import Shelf, compose, spoil
+from boxes import covered, overlap, select
+from labels import CAT, CIGARETTE, DOG, HEAD, PERSON, RAT
+from network import HEIGHT, WIDTH, decode_boxes, grid
+from pictures import letterbox, to_input
 
-LABEL_SCORE, MATCH_IOU = 0.5, 0.5
 LEAST_SCORE = 0.02
-FLOOR = 0.10
-FEWEST_SAMPLES, FEWEST_LABELS = 30, 10
-
-
-@dataclass
-class Case:
-    image: np.ndarray
-    spoilt: np.ndarray
-    labels: np.ndarray    # what the original sees on this very image
-    closer: np.ndarray    # what it sees on the pictures the image was made of
-    known: np.ndarray
+# Lower than usual: a rat is easily found twice, with its tail and without.
+NMS_IOU = 0.45
+# The original's score from which its box counts in the agreement with it.
+ORIGINAL_SURE = 0.5
+PROGRESS_MOST = 250
+FEWEST_SAMPLES = 30
 
 
 class Detector:
-    def __init__(self, session):
-        self.session, self.cells = session, grid()
-        self.seen = {}
+    def __init__(self, session, width=WIDTH, height=HEIGHT):
+        self.session, self.size, self.cells = session, (width, height), grid(width, height)
 
     def detections(self, image, least=LEAST_SCORE):
-        framed, scale = letterbox(image, WIDTH, HEIGHT)
+        """Rows x1, y1, x2, y2, raw score, class in picture pixels."""
+        framed, scale = letterbox(image, *self.size)
         raw = self.session.run(None, {"images": to_input([framed])})[0][0]
-        return select(decode_boxes(raw[:, :4], self.cells), raw[:, 4:5] * raw[:, 5:], least, scale)
-
-    def over(self, cases, spoilt):
-        """Detections on every case; computed once, as several figures need them."""
-        key = id(cases), spoilt
-        if key not in self.seen:
-            self.seen[key] = [self.detections(case.spoilt if spoilt else case.image) for case in cases]
-        return self.seen[key]
+        return select(decode_boxes(raw[:, :4], self.cells), raw[:, 4:5] * raw[:, 5:], least, scale,
+                      NMS_IOU)
 
 
-def picture_cases(pictures, part, most, rng):
-    """Up to so many pictures of a part by themselves, spread evenly over the folders' lists."""
-    held_out = [p for p in pictures if p.part == part]
-    cases = []
-    for picture in held_out[:: -(-len(held_out) // most)]:
-        labels = picture.detections[picture.detections[:, 4] > LABEL_SCORE]
-        known = np.full(picture.image.shape[:2], picture.known, np.uint8)
-        cases.append(Case(picture.image, spoil(picture.image, rng), labels, labels, known))
-    return cases
+def of_class(rows, index):
+    return rows[rows[:, 5] == index]
 
 
-def scene_cases(pictures, part, teacher, count, rng):
-    shelf = Shelf([p for p in pictures if p.part == part])
-    cases = []
-    while len(cases) < count:
-        scene = compose(shelf, rng)
-        if scene.image.shape[:2] != (360, 640):
-            continue
-        labels = corrected(teacher.detections(scene.image, LABEL_SCORE), scene.known)
-        closer = scene.labels[scene.labels[:, 4] > LABEL_SCORE]
-        cases.append(Case(scene.image, spoil(scene.image, rng), labels, closer, scene.known))
-    return cases
+def matched(detections, labels, index, iou, doubts=None):
+    """Detections of one class over all pictures, best first: scores, hits, pictures; and the labels' number.
+    Where doubts are given, a miss that lies on one is left out."""
+    rows = sorted(((row[4], picture, row[:4]) for picture, found in enumerate(detections)
+                   for row in of_class(found, index)), key=lambda row: -row[0])
+    free = [of_class(label, index)[:, :4] for label in labels]
+    count = sum(map(len, free))
+    kept = []
+    for score, picture, box in rows:
+        ious = overlap(box[None], free[picture])[0]
+        hit = ious.size > 0 and ious.max() >= iou
+        if hit:
+            free[picture] = np.delete(free[picture], ious.argmax(), 0)
+        elif doubts is not None:
+            here = doubts[picture][doubts[picture][:, 4] == index]
+            if covered(box[None], here).max(initial=0) > 0.5:
+                continue
+        kept.append((score, hit, picture))
+    scores, hits, where = (np.array(column) for column in zip(*kept)) if kept else (np.zeros(0),) * 3
+    return scores, hits.astype(bool), where.astype(int), count
 
 
-def corrected(labels, known):
-    labels = labels.copy()
-    here = known_at(labels, known)
-    wrong = ((here == RAT) & np.isin(labels[:, 5], (CAT, DOG))) | ((here != NOTHING) & (labels[:, 5] == PHONE))
-    animal = np.isin(here, (CAT, DOG)) & np.isin(labels[:, 5], (CAT, DOG))
-    labels[animal, 5] = here[animal]
-    return labels[~wrong]
-
-
-def known_at(boxes, known):
-    centre = ((boxes[:, :2] + boxes[:, 2:4]) / 2).astype(int)
-    return known[np.clip(centre[:, 1], 0, known.shape[0] - 1), np.clip(centre[:, 0], 0, known.shape[1] - 1)]
-
-
-def street_cases(data, teacher, rng):
-    name, step = JUDGING_VIDEO
-    cases = []
-    for _, image in frames(data / f"videos/{name}.mp4", step):
-        labels = teacher.detections(image, LABEL_SCORE)
-        cases.append(Case(image, spoil(image, rng), labels, labels, np.full(image.shape[:2], NOTHING, np.uint8)))
-    return cases
-
-
-def matched(detections, labels, index):
-    """Detections of one class over all cases, best first: scores, whether each meets a label of its own."""
-    rows = sorted(((row[4], case, row[:4]) for case, found in enumerate(detections)
-                   for row in found if row[5] == index), key=lambda row: -row[0])
-    open_labels = [label[label[:, 5] == index][:, :4] for label in labels]
-    hits = np.zeros(len(rows), bool)
-    for place, (_, case, box) in enumerate(rows):
-        if not len(open_labels[case]):
-            continue
-        ious = overlap(box[None], open_labels[case])[0]
-        if ious.max() >= MATCH_IOU:
-            hits[place] = True
-            open_labels[case] = np.delete(open_labels[case], ious.argmax(), 0)
-    return np.array([row[0] for row in rows]), hits, sum((label[:, 5] == index).sum() for label in labels)
-
-
-def average_precision(detections, labels, index):
-    _, hits, count = matched(detections, labels, index)
+def average_precision(hits, count, times=None):
+    """`times` says how often each detection counts; once by default."""
     if not count or not hits.size:
         return None if not count else 0.0
-    precision = np.cumsum(hits) / np.arange(1, hits.size + 1)
+    times = np.ones(hits.size) if times is None else times
+    gained = hits * times
+    precision = np.cumsum(gained) / np.maximum(np.cumsum(times), 1e-9)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(precision[hits].sum() / count)
+    return float((precision * gained).sum() / count)
 
 
-def agreement(detections, cases, closer=False):
-    """Per class: AP50 and the number of labels."""
-    labels = [case.closer if closer else case.labels for case in cases]
-    return {label: {"ap50": average_precision(detections, labels, index),
-                    "labels": int(sum((rows[:, 5] == index).sum() for rows in labels))}
-            for index, label in enumerate(CLASSES)}
+def precision_interval(hits, where, labels_in, rng, rounds=400):
+    """95 % of the average precisions when the pictures are drawn anew with repetition."""
+    values = []
+    for _ in range(rounds):
+        drawn = np.bincount(rng.integers(labels_in.size, size=labels_in.size), minlength=labels_in.size)
+        values.append(average_precision(hits, (drawn * labels_in).sum(), drawn[where]) or 0.0)
+    return [rounded(value) for value in np.percentile(values, [2.5, 97.5])]
 
 
-def mean_agreement(detections, cases):
-    """Mean AP50 over the classes with enough labels to tell."""
-    values = [v["ap50"] for v in agreement(detections, cases).values() if v["labels"] >= FEWEST_LABELS]
-    return float(np.mean(values))
+def wilson(successes, trials, z=1.96):
+    """95 % interval of a share."""
+    if not trials:
+        return None
+    share, spread = successes / trials, z * z / trials
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * np.sqrt(share * (1 - share) / trials + spread / trials / 4) / (1 + spread)
+    return [rounded(max(middle - half, 0)), rounded(min(middle + half, 1))]
 
 
 def calibrated(raw, calibration):
-    raw = np.clip(raw, 1e-6, 1 - 1e-6)
-    return 1 / (1 + np.exp(-(calibration["a"] * np.log(raw / (1 - raw)) + calibration["b"])))
+    return 1 / (1 + np.exp(-(calibration["a"] * logit(raw) + calibration["b"])))
 
 
-def samples(detections, cases, index):
-    """Raw scores from the floor up, and whether each detection is one the original makes as well.
-
-    A cat or dog box also counts where the folder says so and the original has no box at all.
-    """
-    scores, targets = [], []
-    for found, case in zip(detections, cases):
-        found = found[(found[:, 5] == index) & (found[:, 4] >= FLOOR)]
-        labels = np.concatenate([case.labels, case.closer])
-        labels = labels[labels[:, 5] == index]
-        ious = overlap(found[:, :4], labels[:, :4]).max(1, initial=0)
-        hit = ious >= MATCH_IOU
-        if index in (CAT, DOG):
-            hit |= (known_at(found, case.known) == index) & (ious < 0.1)
-        scores.append(found[:, 4])
-        targets.append(hit)
-    return np.concatenate(scores), np.concatenate(targets)
+def logit(share):
+    share = np.clip(np.asarray(share, np.float64), 1e-6, 1 - 1e-6)
+    return np.log(share / (1 - share))
 
 
-def fit_calibration(scores, targets):
+def fit_calibration(scores, hits):
     """Platt scaling with his smoothed targets, by Newton steps; the identity if there is too little."""
-    hits, misses = int(targets.sum()), int((~targets).sum())
-    counts = {"hits": hits, "misses": misses}
-    if min(hits, misses) < FEWEST_SAMPLES:
+    met, missed = int(hits.sum()), int((~hits).sum())
+    counts = {"hits": met, "misses": missed}
+    if min(met, missed) < FEWEST_SAMPLES:
         return {"a": 1.0, "b": 0.0, "fitted": False, **counts}
-    wanted = np.where(targets, (hits + 1) / (hits + 2), 1 / (misses + 2))
-    clipped = np.clip(scores.astype(np.float64), 1e-6, 1 - 1e-6)
-    design = np.stack([np.log(clipped / (1 - clipped)), np.ones(len(clipped))], 1)
+    wanted = np.where(hits, (met + 1) / (met + 2), 1 / (missed + 2))
+    design = np.stack([logit(scores), np.ones(len(scores))], 1)
     weights = np.array([1.0, 0.0])
     for _ in range(50):
         seen = 1 / (1 + np.exp(-design @ weights))
-        slope = design.T @ (seen - wanted)
         curvature = (design * (seen * (1 - seen))[:, None]).T @ design + 1e-6 * np.eye(2)
-        weights = weights - np.linalg.solve(curvature, slope)
-    if weights[0] <= 0:
-        return {"a": 1.0, "b": 0.0, "fitted": False, **counts}
+        weights = weights - np.linalg.solve(curvature, design.T @ (seen - wanted))
     return {"a": round(float(weights[0]), 4), "b": round(float(weights[1]), 4), "fitted": True, **counts}
 
 
-def at_threshold(detections, cases, index, calibration, threshold):
-    """Precision against all the original sees there, recall of what it sees on this very image."""
-    scores, hits = samples(detections, cases, index)
-    taken = calibrated(scores, calibration) >= threshold
-    raw, met, count = matched(detections, [case.labels for case in cases], index)
-    found = met[calibrated(raw, calibration) >= threshold].sum() if len(raw) else 0
-    return {"precision": float(hits[taken].mean()) if taken.any() else None,
-            "recall": float(found / count) if count else None, "taken": int(taken.sum()), "labels": int(count)}
+def progress(detector, pictures):
+    """A line of the learning curve, on some of the calibration part."""
+    found, labels, doubts, folders, originals = [], [], [], [], []
+    for folder in sorted({p.folder for p in pictures}):
+        for picture in [p for p in pictures if p.folder == folder and p.part == "calibration"][:PROGRESS_MOST]:
+            found.append(detector.detections(picture.image))
+            labels.append(picture.labels)
+            doubts.append(picture.doubts)
+            folders.append(folder)
+            originals.append(picture.original[picture.original[:, 4] >= ORIGINAL_SURE])
+
+    def over(folder, truth=labels):
+        return [[rows for rows, here in zip(column, folders) if here.startswith(folder)]
+                for column in (found, truth, doubts)]
+
+    line = {}
+    for name, index, folder in (("rat", RAT, "rats"), ("cigarette", CIGARETTE, "cigarettes"),
+                                ("head", HEAD, "heads_helmet")):
+        for iou in (0.3, 0.5):
+            scores, hits, _, count = matched(*over(folder)[:2], index, iou)
+            line[f"{name} AP{iou * 100:.0f}"] = rounded(average_precision(hits, count))
+            if iou == 0.3:
+                line |= {f"{name} recall at P {least}": rounded(recall_at(hits, count, least))
+                         for least in (0.9, 0.95)}
+    for name, index in (("person", PERSON), ("cat", CAT), ("dog", DOG)):
+        found_all, labels_all, doubts_all = over("")
+        _, hits, _, count = matched(found_all, labels_all, index, 0.5, doubts_all)
+        line[f"{name} AP50"] = rounded(average_precision(hits, count))
+    _, hits, _, count = matched(*over("", originals)[:2], PERSON, 0.5)
+    line["person agreement AP50"] = rounded(average_precision(hits, count))
+    rat_scores = matched(*over("rats")[:2], RAT, 0.3)
+    line["rat raw score at P 0.95"] = rounded(score_at(*rat_scores[:2], 0.95))
+    for folder in ("catdog/cats", "catdog/dogs", "people_by_dress", "masks", "cigarettes"):
+        here = over(folder)[0]
+        best = sorted((float(of_class(rows, RAT)[:, 4].max(initial=0)) for rows in here), reverse=True)
+        line[f"rat on {folder}"] = [rounded(score) for score in best[:3]] + [len(here)]
+    return line
 
 
-def pictures_with(detector_detections, index, calibration, threshold):
-    """In how many pictures a class is reported at all."""
-    return sum(bool(np.any(calibrated(rows[rows[:, 5] == index, 4], calibration) >= threshold))
-               for rows in detector_detections)
+def recall_at(hits, count, least):
+    """The largest recall at which precision still holds."""
+    precision = np.cumsum(hits) / np.arange(1, hits.size + 1)
+    good = np.flatnonzero(precision >= least)
+    return float(hits[: good[-1] + 1].sum() / count) if good.size and count else 0.0
+
+
+def score_at(scores, hits, least):
+    precision = np.cumsum(hits) / np.arange(1, hits.size + 1)
+    good = np.flatnonzero(precision >= least)
+    return float(scores[good[-1]]) if good.size else 1.0
+
+
+def rounded(value):
+    return None if value is None else round(float(value), 3)

@@ -7,7 +7,7 @@ import numpy as np
 
 from head_samples import agent_window, half, reduced
 from heads import REGION
-from judging import Case
+from attribute_judging import Case
 from spoiling import at_size, cut
 
 TINY_PX = (6, 16)

@@ -1,8 +1,10 @@
 """The detection network: cut from the COCO network, loaded into torch, written back as ONNX.
 
-Enters: the published YOLOX-nano ONNX file. Leaves: the same graph with four classes at 416x256.
+Enters: the published YOLOX-nano ONNX file. Leaves: the same graph with the classes of this project.
 BatchNorm is already folded into the convolutions of that file, so nothing here has running state.
 """
+
+import warnings
 
 import numpy as np
 import onnx
@@ -11,8 +13,12 @@ import torch.nn.functional as functional
 from onnx import numpy_helper
 from torch import nn
 
-CLASSES = ["person", "phone", "cat", "dog"]
+CLASSES = ["person", "head", "phone", "cigarette", "rat", "cat", "dog"]
 COCO_CLASS = {"person": 0, "phone": 67, "cat": 15, "dog": 16}
+# COCO classes that a new class starts from: person, toothbrush, cat.
+START_CLASS = {"head": 0, "cigarette": 79, "rat": 15}
+# A new class starts with scores low enough to be no burden to the first steps.
+START_DOUBT = 2.0
 COCO_ANIMALS = range(14, 24)
 WIDTH, HEIGHT = 416, 256
 STRIDES = [8, 16, 32]
@@ -23,13 +29,15 @@ OPERATORS = {"Conv", "Sigmoid", "Mul", "Add", "MaxPool", "Resize", "Concat", "Sl
 
 
 def cut(base_path):
-    """The base network with its class layers reduced to CLASSES and static shapes for 416x256."""
+    """The base network with the class layers of CLASSES and static shapes for 416x256."""
     model = onnx.load(base_path)
-    rows = [COCO_CLASS[label] for label in CLASSES]
+    rows = [(COCO_CLASS | START_CLASS)[label] for label in CLASSES]
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     for name, tensor in tensors.items():
         if name.startswith("head.cls_preds."):
             value = numpy_helper.to_array(tensor)[rows].copy()
+            if name.endswith(".bias"):
+                value[[CLASSES.index(label) for label in START_CLASS]] -= START_DOUBT
             tensor.CopyFrom(numpy_helper.from_array(value, name))
     for node in model.graph.node:
         if node.op_type == "Reshape":
@@ -53,7 +61,8 @@ def set_shape(value, dims):
 
 
 class Network(nn.Module):
-    """An ONNX graph of OPERATORS as a torch module. Input Nx3xHxW BGR 0..255, output NxCELLSxCHANNELS."""
+    """An ONNX graph of OPERATORS as a torch module. Input Nx3xHxW BGR 0..255, output NxCELLSxCHANNELS;
+    other sizes that 32 divides give as many cells as grid()."""
 
     def __init__(self, model):
         super().__init__()
@@ -62,7 +71,6 @@ class Network(nn.Module):
         self.output_name = model.graph.output[0].name
         self.convolutions = nn.ModuleList()
         self.steps = []
-        self.level_cells = [(WIDTH // s) * (HEIGHT // s) for s in STRIDES]
         nodes = list(model.graph.node)
         silu = silu_products(nodes)
         for node in nodes:
@@ -102,8 +110,7 @@ class Network(nn.Module):
             place[axis] = slice(start, None, step)
             return lambda x: x[tuple(place)]
         if kind == "Reshape":
-            cells = self.level_cells.pop(0)
-            return lambda x: x.reshape(-1, CHANNELS, cells)
+            return lambda x: x.reshape(-1, CHANNELS, int(x.shape[2]) * int(x.shape[3]))
         if kind == "Transpose":
             return lambda x: x.permute(*attributes["perm"])
         raise ValueError(f"operator {kind} is not supported")
@@ -150,12 +157,15 @@ def decode_boxes(raw, cells):
     return join([centre - half, centre + half], -1)
 
 
-def export(network, path):
+def export(network, path, width=WIDTH, height=HEIGHT):
     """Writes the network as ONNX with static shapes and checks that only OPERATORS are in it."""
     network = network.eval().to(memory_format=torch.contiguous_format)
-    example = torch.zeros(1, 3, HEIGHT, WIDTH)
-    torch.onnx.export(network, (example,), path, dynamo=False, opset_version=12,
-                      do_constant_folding=True, input_names=["images"], output_names=["output"])
+    example = torch.zeros(1, 3, height, width)
+    with warnings.catch_warnings():
+        # Cell counts are constants of the graph on purpose.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        torch.onnx.export(network, (example,), path, dynamo=False, opset_version=12,
+                          do_constant_folding=True, input_names=["images"], output_names=["output"])
     model = onnx.load(path)
     constants_to_initialisers(model.graph)
     strange = {node.op_type for node in model.graph.node} - OPERATORS

@@ -16,12 +16,12 @@ import pickle
 from pathlib import Path
 
 import cv2
-import onnx
 import torch
 
+import labels
 import network
 import pictures
-import scenes
+import release
 import training
 
 SEED = 1
@@ -32,17 +32,12 @@ def main():
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     options.scratch.mkdir(parents=True, exist_ok=True)
-    base = options.data / "pretrained/yolox_nano.onnx"
-    cut_model, cut_path = network.cut(base), options.scratch / "cut.onnx"
-    onnx.save(cut_model, cut_path)
-    teacher = pictures.Teacher(base)
-    gathered = labelled_pictures(options, teacher)
+    cut_model = network.cut(options.data / "pretrained/yolox_nano.onnx")
+    gathered = labelled_pictures(options)
     if "train" in options.stages:
-        shelf = scenes.Shelf([p for p in gathered if p.part == "train"])
-        training.train(cut_model, shelf, cut_path, options.scratch, SEED, options.steps, options.minutes)
+        training.train(cut_model, gathered, options.scratch, SEED, options.steps, options.minutes)
     if "write" in options.stages:
-        import release
-        release.write(options, cut_model, teacher, gathered, SEED)
+        release.write(options, cut_model, gathered, SEED)
 
 
 def arguments():
@@ -53,19 +48,19 @@ def arguments():
     parser.add_argument("--golden-video", type=Path,
                         default=Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi"))
     parser.add_argument("--steps", type=int, default=100_000, help="stop after so many steps")
-    parser.add_argument("--minutes", type=float, default=17, help="stop after so many minutes")
+    parser.add_argument("--minutes", type=float, default=79, help="stop after so many minutes")
+    parser.add_argument("--every", type=int, default=1, help="to try a run: use one picture in so many")
     parser.add_argument("--stages", nargs="+", default=["train", "write"], choices=["train", "write"])
     return parser.parse_args()
 
 
-def labelled_pictures(options, teacher):
-    """All pictures with the teacher's detections; kept in the scratch folder, as this takes two minutes."""
+def labelled_pictures(options):
+    """All pictures with their labels; kept in the scratch folder, as this takes six minutes."""
     kept = options.scratch / "pictures.pickle"
     if kept.exists():
         return pickle.loads(kept.read_bytes())
-    gathered = pictures.gather(options.data)
-    for picture in gathered:
-        picture.detections = teacher.detections(picture.image, known=picture.known)
+    gathered = pictures.gather(options.data)[:: options.every]
+    labels.label(gathered, options.data)
     kept.write_bytes(pickle.dumps(gathered))
     return gathered
 

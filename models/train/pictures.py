@@ -1,6 +1,6 @@
-"""The pictures at hand, their split, and what the original network (the teacher) sees on them.
+"""The pictures at hand and their split.
 
-Enters: the data folder. Leaves: Picture entries with corrected teacher detections in picture pixels.
+Enters: the data folder. Leaves: Picture entries; labels.py fills in what is known to be on them.
 A picture belongs to exactly one part for good: train, calibration or validation.
 """
 
@@ -11,22 +11,19 @@ import cv2
 import numpy as np
 import onnxruntime
 
-from network import CLASSES, COCO_ANIMALS, COCO_CLASS, grid, decode_boxes
-
-# Folder below the data folder, and how many of its pictures at most.
-FOLDERS = [("people_by_dress", 3000), ("catdog/cats", 500), ("catdog/dogs", 500), ("rats/images", 900),
-           ("cigarettes/images", 823), ("heads_helmet/images", 300), ("masks", 800),
-           ("coco100_unlabelled", 90)]
+# Folder below the data folder.
+FOLDERS = ["people_by_dress", "catdog/cats", "catdog/dogs", "rats/images", "cigarettes/images",
+           "heads_helmet/images", "masks", "coco100_unlabelled"]
 # Video and every how many frames one is taken; never street_people, which only judges.
 VIDEOS = [("person_enters", 6), ("worker_helmet", 6), ("smoking_man", 8), ("mask_woman", 8),
           ("no_mask_man", 8)]
 JUDGING_VIDEO = ("street_people", 5)
-CAT, DOG, PHONE = CLASSES.index("cat"), CLASSES.index("dog"), CLASSES.index("phone")
-# What is known of a picture beyond the teacher's view: the true animal, a rat, or that what the teacher
-# calls a phone there is nearly always a cigarette, a packet or a razor (looked through by eye).
-NOTHING, RAT, NO_PHONE = 255, 254, 253
-KNOWN = {"catdog/cats": CAT, "catdog/dogs": DOG, "rats/images": RAT, "cigarettes/images": NO_PHONE,
-         "masks": NO_PHONE}
+# Correlation of two thumbnails from which one picture counts as a copy of the other.
+NEAR_COPY = 0.9
+
+
+def no_boxes(columns):
+    return np.zeros((0, columns), np.float32)
 
 
 @dataclass
@@ -35,31 +32,52 @@ class Picture:
     folder: str
     image: np.ndarray
     part: str
-    # Rows x1, y1, x2, y2, score, class in picture pixels.
-    detections: np.ndarray = field(default_factory=lambda: np.zeros((0, 6), np.float32))
-
-    @property
-    def known(self):
-        return NO_PHONE if self.name.startswith("smoking_man") else KNOWN.get(self.folder, NOTHING)
+    # What is there: rows x1, y1, x2, y2, score, class in picture pixels.
+    labels: np.ndarray = field(default_factory=lambda: no_boxes(6))
+    # Where a class is neither known to be there nor known to be absent: rows x1, y1, x2, y2, class.
+    doubts: np.ndarray = field(default_factory=lambda: no_boxes(5))
+    # Everything the original network sees, uncorrected: rows like those of labels.
+    original: np.ndarray = field(default_factory=lambda: no_boxes(6))
 
 
 def gather(data):
     pictures = []
-    for folder, most in FOLDERS:
+    for folder in FOLDERS:
         files = sorted(p for p in (data / folder).rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
-        files.sort(key=lambda p: hashlib.sha1(p.name.encode()).digest())
-        for path in files[:most]:
-            image = cv2.imread(str(path))
-            if image is not None and min(image.shape[:2]) >= 48:
-                pictures.append(Picture(str(path.relative_to(data)), folder, image, part_of(image)))
+        images = [(str(path.relative_to(data)), cv2.imread(str(path))) for path in files]
+        images = [(name, image) for name, image in images if image is not None and min(image.shape[:2]) >= 48]
+        for (name, image), part in zip(images, parts([image for _, image in images])):
+            pictures.append(Picture(name, folder, image, part))
     for video, step in VIDEOS:
         for index, image in frames(data / f"videos/{video}.mp4", step):
             pictures.append(Picture(f"{video}#{index}", "videos", image, "train"))
     return pictures
 
 
+def parts(images):
+    """The part follows from a coarse gradient hash; near copies, mirrored ones too, go where the first went."""
+    thumbnails = np.stack([thumbnail(image) for image in images])
+    alike = np.maximum(unit(thumbnails) @ unit(thumbnails).T,
+                       unit(thumbnails) @ unit(thumbnails[:, :, ::-1]).T) > NEAR_COPY
+    chosen = []
+    for index, image in enumerate(images):
+        copies = np.flatnonzero(alike[index, :index])
+        chosen.append(chosen[copies[0]] if copies.size else part_of(image))
+    return chosen
+
+
+def thumbnail(image):
+    grey = cv2.medianBlur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), 3)
+    return cv2.resize(grey, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def unit(thumbnails):
+    flat = thumbnails.reshape(len(thumbnails), -1)
+    flat = flat - flat.mean(1, keepdims=True)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+
+
 def part_of(image):
-    """The part follows from a coarse gradient hash, so that near copies fall into the same one."""
     small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (6, 5), interpolation=cv2.INTER_AREA)
     bits = np.packbits(small[:, 1:] > small[:, :-1]).tobytes()
     place = hashlib.sha1(bits).digest()[0] % 20
@@ -96,49 +114,3 @@ def one_thread_session(path):
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options)
-
-
-class Teacher:
-    """The original COCO network at its own 416x416."""
-
-    SIDE = 416
-
-    def __init__(self, path):
-        self.session = one_thread_session(path)
-        self.cells = grid(self.SIDE, self.SIDE)
-
-    def detections(self, image, least=0.3, known=NOTHING):
-        """Detections of CLASSES in picture pixels, corrected by what is known of the picture."""
-        framed, scale = letterbox(image, self.SIDE, self.SIDE)
-        raw = self.session.run(None, {"images": to_input([framed])})[0][0]
-        scores = raw[:, 4:5] * raw[:, 5:]
-        own = np.stack([scores[:, COCO_CLASS[label]] for label in CLASSES], 1)
-        if known != NOTHING:
-            own[:, PHONE] = 0
-        if known in (CAT, DOG, RAT):
-            own[:, [CAT, DOG]] = 0
-        if known in (CAT, DOG):
-            own[:, known] = scores[:, COCO_ANIMALS].max(1)
-        return select(decode_boxes(raw[:, :4], self.cells), own, least, scale)
-
-
-def select(boxes, scores, least, scale=1.0, iou=0.55):
-    """Suppression within each class; rows x1, y1, x2, y2, score, class, boxes divided by the scale."""
-    rows = []
-    for index in range(scores.shape[1]):
-        kept = np.flatnonzero(scores[:, index] >= least)
-        kept = kept[np.argsort(-scores[kept, index])]
-        while kept.size:
-            best, kept = kept[0], kept[1:]
-            rows.append([*(boxes[best] / scale), scores[best, index], index])
-            kept = kept[overlap(boxes[best : best + 1], boxes[kept])[0] < iou]
-    return np.array(rows, np.float32).reshape(-1, 6)
-
-
-def overlap(first, second):
-    """IoU of every box of the first with every box of the second."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:4], second[None, :, 2:4])
-    shared = np.prod(np.clip(high - low, 0, None), 2)
-    area = [np.prod(boxes[:, 2:4] - boxes[:, :2], 1) for boxes in (first, second)]
-    return shared / np.maximum(area[0][:, None] + area[1][None] - shared, 1e-6)

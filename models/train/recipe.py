@@ -20,7 +20,7 @@ import torch
 
 import classifier
 import fitting
-import judging
+import attribute_judging as judging
 import pack
 import sources
 from pictures import one_thread_session

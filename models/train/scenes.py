@@ -1,227 +1,227 @@
-"""Scenes as a kitchen camera might deliver them: pictures pasted onto a canvas, then spoilt.
+"""Scenes at the network's size made of the pictures: as the letterbox shows one, close up, or many small.
 
-Enters: pictures with teacher detections. Leaves: a clean scene, labels mapped into it, a map of what is
-known of each place, and copies with camera artefacts. Everything follows from the generator passed in.
+Enters: labelled pictures. Leaves: Scene entries with labels and doubts mapped into them. Everything
+follows from the generator passed in. camera.py spoils them afterwards.
 """
 
 from dataclasses import dataclass
 
-import av
 import cv2
 import numpy as np
 
-from pictures import NOTHING, PHONE
+from boxes import area, covered
+from labels import CIGARETTE, PHONE
+from network import HEIGHT, WIDTH
+from pictures import no_boxes
 
-WIDE, NARROW = (640, 360), (480, 360)
+PADDING = 114
+# Shares of letterboxed pictures and of close-ups; the rest are scenes of many.
+EARLY_MIX, LATE_MIX = (0.40, 0.22), (0.58, 0.26)
+# How far beyond filling the input a close-up goes.
+CLOSEST, CLOSEST_OTHERS = {"cigarettes/images": 2.2}, 1.35
+# A label with less of its area left inside is a doubt; with less than the second share it is gone.
+ENOUGH_LEFT, HARDLY_LEFT = 0.6, 0.15
+# Shorter and longer side in network pixels below which a label is a doubt.
+LEAST_SIDES = {CIGARETTE: (2.5, 7)}
+LEAST_SIDES_OTHERS = (6, 9)
+# Pictures of animals and hands seen from above have no upright: some are laid on their side.
+TURNABLE = ("rats/images", "cigarettes/images")
 
 
 @dataclass
 class Scene:
     image: np.ndarray
     labels: np.ndarray   # rows x1, y1, x2, y2, score, class
-    known: np.ndarray    # a byte a pixel: what is known of the picture there, see pictures.py
-    single: bool = False # one picture by itself: the teacher may have seen it larger than the student does
+    doubts: np.ndarray   # rows x1, y1, x2, y2, class
+    padding: np.ndarray  # true where the letterbox shows no picture
 
 
 class Shelf:
     """Pictures of one part, drawn by kind so that rare ones come often enough."""
 
-    SHARES = {"people_by_dress": 0.30, "catdog/cats": 0.12, "catdog/dogs": 0.12, "rats/images": 0.07,
-              "cigarettes/images": 0.05, "heads_helmet/images": 0.08, "masks": 0.05,
-              "coco100_unlabelled": 0.18, "phones": 0.03}
-    BACKDROPS = ("coco100_unlabelled", "videos", "heads_helmet/images", "cigarettes/images")
+    # Early and late in a run.
+    SHARES = {"rats/images": (0.26, 0.23), "crowds of rats": (0.04, 0.08), "cigarettes/images": (0.22, 0.22),
+              "people_by_dress": (0.14, 0.09), "catdog/cats": (0.07, 0.11), "catdog/dogs": (0.07, 0.09),
+              "mistaken for rats": (0.0, 0.03), "heads_helmet/images": (0.06, 0.03), "masks": (0.04, 0.05),
+              "coco100_unlabelled": (0.05, 0.04), "videos": (0.03, 0.02), "phones": (0.02, 0.01)}
+    # Boxes from which a picture counts as a crowd: a tenth of the pictures holds two fifths of the rats.
+    CROWD = 3
+    BACKDROPS = ("coco100_unlabelled", "videos", "heads_helmet/images", "people_by_dress")
 
     def __init__(self, pictures):
         self.kinds = {kind: [p for p in pictures if p.folder == kind] for kind in self.SHARES}
-        self.kinds["phones"] = [p for p in pictures if np.any(
-            (p.detections[:, 5] == PHONE) & (p.detections[:, 4] > 0.4))]
-        self.backdrops = {kind: [p for p in pictures if p.folder == kind] for kind in self.BACKDROPS}
-        self.names = [kind for kind in self.SHARES if self.kinds[kind]]
-        shares = np.array([self.SHARES[kind] for kind in self.names])
-        self.shares = shares / shares.sum()
+        self.kinds["crowds of rats"] = [p for p in self.kinds["rats/images"] if len(p.labels) >= self.CROWD]
+        self.kinds["phones"] = [p for p in pictures if np.any(p.labels[:, 5] == PHONE)]
+        self.backdrops = [self.kinds[kind] for kind in self.BACKDROPS if self.kinds[kind]]
+        self.late = False
 
     def draw(self, rng):
-        kind = self.kinds[self.names[rng.choice(len(self.names), p=self.shares)]]
-        return kind[rng.integers(len(kind))]
+        names = [kind for kind in self.SHARES if self.kinds[kind]]
+        shares = np.array([self.SHARES[kind][self.late] for kind in names])
+        return pick(self.kinds[names[rng.choice(len(names), p=shares / shares.sum())]], rng)
 
     def backdrop(self, rng):
-        kinds = [kind for kind in self.backdrops.values() if kind]
-        kind = kinds[rng.integers(len(kinds))]
-        return kind[rng.integers(len(kind))]
+        return pick(pick(self.backdrops, rng), rng)
+
+
+def pick(items, rng):
+    return items[rng.integers(len(items))]
 
 
 def compose(shelf, rng):
-    """A scene: mostly 16:9 with several pictures, sometimes 4:3, sometimes one picture by itself."""
+    """Late in a run there are fewer crowded scenes and more pictures as the agent shows them."""
+    alone, close = LATE_MIX if shelf.late else EARLY_MIX
     luck = rng.random()
-    if luck < 0.20:
-        picture = shelf.draw(rng) if luck < 0.16 else shelf.backdrop(rng)
-        return alone(picture, rng)
-    width, height = WIDE if luck < 0.85 else NARROW
-    scene = background(shelf, width, height, rng)
-    boxes = []
-    for _ in range(int(rng.integers(1, 7))):
-        paste(scene, boxes, shelf.draw(rng), rng)
-    if rng.random() < 0.35:
-        rotate(scene, rng.uniform(-5, 5))
+    if luck < alone:
+        scene = letterboxed(shelf, rng)
+    elif luck < alone + close:
+        scene = close_up(shelf.draw(rng), rng)
+    else:
+        scene = many(shelf, rng)
+    tidy(scene)
     return scene
 
 
-def alone(picture, rng):
-    image, labels = mirrored(picture, rng)
-    return Scene(image.copy(), labels.copy(), np.full(image.shape[:2], picture.known, np.uint8), single=True)
+def empty():
+    return Scene(np.full((HEIGHT, WIDTH, 3), PADDING, np.uint8), no_boxes(6), no_boxes(5),
+                 np.ones((HEIGHT, WIDTH), bool))
 
 
-def mirrored(picture, rng):
-    image, labels = picture.image, picture.detections
-    if rng.random() < 0.5:
-        labels = labels.copy()
-        labels[:, [0, 2]] = image.shape[1] - labels[:, [2, 0]]
-        image = image[:, ::-1]
-    return image, labels
+def letterboxed(shelf, rng):
+    """One picture as the agent shows it to the network; sometimes a second one beside it."""
+    scene = empty()
+    image, labels, doubts = turned(shelf.draw(rng), rng)
+    scale = min(WIDTH / image.shape[1], HEIGHT / image.shape[0])
+    if rng.random() < 0.3:
+        scale *= rng.uniform(0.6, 1)
+    width = put(scene, image, labels, doubts, scale, 0, 0)
+    left = WIDTH - width
+    if left > 90 and rng.random() < 0.55:
+        image, labels, doubts = turned(shelf.draw(rng), rng)
+        scale = min(left / image.shape[1], HEIGHT / image.shape[0])
+        top = int(rng.integers(0, HEIGHT - int(image.shape[0] * scale) + 1))
+        put(scene, image, labels, doubts, scale, width, top)
+    return scene
 
 
-def background(shelf, width, height, rng):
-    """A whole picture cropped to the canvas with its labels, or something without objects."""
-    labels, known = np.zeros((0, 6), np.float32), NOTHING
+def close_up(picture, rng):
+    """A part of a picture that fills the input, as a window at native resolution does; mostly about a label."""
+    scene = empty()
+    image, labels, doubts = turned(picture, rng)
+    closer = np.exp(rng.uniform(np.log(0.85), np.log(CLOSEST.get(picture.folder, CLOSEST_OTHERS))))
+    scale = max(WIDTH / image.shape[1], HEIGHT / image.shape[0]) * closer
+    if len(labels) and rng.random() < 0.7:
+        centre = (labels[0, :2] + labels[0, 2:4]) / 2 * scale
+        corner = np.array([WIDTH, HEIGHT]) * rng.uniform(0.15, 0.85, 2) - centre
+    else:
+        corner = None
+    free = WIDTH - int(image.shape[1] * scale), HEIGHT - int(image.shape[0] * scale)
+    left, top = (place(space, corner, axis, rng) for axis, space in enumerate(free))
+    put(scene, image, labels, doubts, scale, left, top)
+    return scene
+
+
+def place(space, corner, axis, rng):
+    """Where a picture begins that leaves so much space, or reaches beyond by so much."""
+    low, high = min(space, 0), max(space, 0)
+    return int(rng.integers(low, high + 1)) if corner is None else int(np.clip(corner[axis], low, high))
+
+
+def many(shelf, rng):
+    """Several pictures, mostly small, on a backdrop."""
+    scene = background(shelf, rng)
+    places = no_boxes(4)
+    smallest = 36
+    for _ in range(int(rng.integers(2, 8))):
+        image, labels, doubts = turned(shelf.draw(rng), rng)
+        tall = np.exp(rng.uniform(np.log(smallest), np.log(HEIGHT * 0.8)))
+        scale = min(tall / image.shape[0], WIDTH * 0.8 / image.shape[1])
+        width, height = int(image.shape[1] * scale), int(image.shape[0] * scale)
+        for _ in range(8):
+            left, top = int(rng.integers(0, WIDTH - width + 1)), int(rng.integers(0, HEIGHT - height + 1))
+            place = np.array([[left, top, left + width, top + height]], np.float32)
+            if max(covered(places, place).max(initial=0), covered(place, places).max(initial=0)) < 0.1:
+                places = np.concatenate([places, place])
+                put(scene, image, labels, doubts, scale, left, top)
+                break
+    return scene
+
+
+def background(shelf, rng):
+    """A picture with what is on it, or something without objects."""
+    scene = empty()
     luck = rng.random()
-    if luck < 0.45:
-        picture = shelf.backdrop(rng)
-        known = picture.known
-        image, labels = cropped(*mirrored(picture, rng), width, height, rng)
+    if luck < 0.5:
+        image, labels, doubts = turned(shelf.backdrop(rng), rng)
+        scale = max(WIDTH / image.shape[1], HEIGHT / image.shape[0]) * 1.02
+        left, top = (int(rng.integers(min(room, 0), 1)) for room in
+                     (WIDTH - int(image.shape[1] * scale), HEIGHT - int(image.shape[0] * scale)))
+        put(scene, image, labels, doubts, scale, left, top)
     elif luck < 0.75:
         small = cv2.resize(shelf.draw(rng).image, (int(rng.integers(2, 9)), int(rng.integers(2, 6))))
-        image = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+        scene.image = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+        scene.padding[:] = False
     else:
-        image = np.full((height, width, 3), rng.integers(20, 230, 3), np.uint8)
-    return Scene(image.copy(), labels, np.full((height, width), known, np.uint8))
+        scene.image[:] = rng.integers(20, 230, 3)
+        scene.padding[:] = False
+    return scene
 
 
-def cropped(image, labels, width, height, rng):
-    scale = max(width / image.shape[1], height / image.shape[0])
-    grown = cv2.resize(image, None, fx=scale, fy=scale)
-    left = int(rng.integers(0, max(grown.shape[1] - width, 0) + 1))
-    top = int(rng.integers(0, max(grown.shape[0] - height, 0) + 1))
-    grown = cv2.resize(grown[top : top + height, left : left + width], (width, height))
-    moved = labels.copy()
-    moved[:, :4] = labels[:, :4] * scale - np.array([left, top, left, top])
-    return grown, inside(moved, width, height)
-
-
-def inside(labels, width, height):
-    """Labels clipped to the canvas; those with less than 70 % of their area left are dropped."""
-    before = np.prod(labels[:, 2:4] - labels[:, :2], 1)
-    labels = labels.copy()
-    labels[:, :4] = np.clip(labels[:, :4], 0, [width, height, width, height])
-    return labels[np.prod(labels[:, 2:4] - labels[:, :2], 1) > 0.7 * before]
-
-
-def paste(scene, boxes, picture, rng):
-    """Puts a picture where it covers little of those before; labels it covers by a third are dropped."""
-    height, width = scene.image.shape[:2]
-    image, labels = mirrored(picture, rng)
-    tall = np.exp(rng.uniform(np.log(60), np.log(height)))
-    scale = min(tall / image.shape[0], width / image.shape[1], height / image.shape[0])
-    size = max(int(image.shape[1] * scale), 8), max(int(image.shape[0] * scale), 8)
-    for _ in range(12):
-        left, top = int(rng.integers(0, width - size[0] + 1)), int(rng.integers(0, height - size[1] + 1))
-        place = np.array([left, top, left + size[0], top + size[1]])
-        if all(covered(np.array(box), place) < 0.12 and covered(place, np.array(box)) < 0.12 for box in boxes):
-            break
-    else:
-        return
-    boxes.append(place)
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    area = slice(top, top + size[1]), slice(left, left + size[0])
-    scene.image[area] = small
-    scene.known[area] = picture.known
-    visible = [covered(label[:4], place) < 0.33 for label in scene.labels]
-    moved = labels.copy()
-    moved[:, :4] = labels[:, :4] * scale + np.array([left, top, left, top])
-    moved[:, :4] = np.clip(moved[:, :4], place[[0, 1, 0, 1]], place[[2, 3, 2, 3]])
-    scene.labels = np.concatenate([scene.labels[np.array(visible, bool)], moved])
-
-
-def covered(box, by):
-    """How much of the first box the second one covers."""
-    low, high = np.maximum(box[:2], by[:2]), np.minimum(box[2:4], by[2:4])
-    return np.prod(np.clip(high - low, 0, None)) / max(np.prod(box[2:4] - box[:2]), 1e-6)
-
-
-def rotate(scene, degrees):
-    """A camera hung slightly askew: boxes keep their size and follow their centres."""
-    height, width = scene.image.shape[:2]
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
-    scene.image = cv2.warpAffine(scene.image, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    scene.known = cv2.warpAffine(scene.known, turn, (width, height), flags=cv2.INTER_NEAREST,
-                                   borderValue=NOTHING)
-    centre = (scene.labels[:, :2] + scene.labels[:, 2:4]) / 2
-    move = centre @ turn[:, :2].T + turn[:, 2] - centre
-    scene.labels[:, :4] += np.tile(move, 2).astype(np.float32)
-    scene.labels = inside(scene.labels, width, height)
-
-
-def spoil(image, rng):
-    """The picture as a cheap camera on a thin line delivers it."""
-    if rng.random() < 0.3:
-        image = coarser(image, rng.uniform(0.45, 0.9))
-    if rng.random() < 0.3:
-        image = blurred(image, rng)
-    if rng.random() < 0.3:
-        image = image * rng.uniform(0.8, 1.2, 3)
-    if rng.random() < 0.2:
-        image = infrared(image, rng)
-    if rng.random() < 0.45:
-        image = 255 * np.clip(image / 255, 0, 1) ** rng.uniform(0.6, 2.0) * rng.uniform(0.3, 1.15)
-    if rng.random() < 0.4:
-        image = image + rng.normal(0, rng.uniform(2, 12), image.shape)
-    image = np.clip(image, 0, 255).astype(np.uint8)
-    luck = rng.random()
-    if luck < 0.35:
-        return jpeg(image, int(rng.integers(15, 60)))
-    return h264(image, int(rng.integers(27, 41))) if luck < 0.7 else image
-
-
-def coarser(image, factor):
-    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-
-
-def blurred(image, rng):
+def turned(picture, rng):
+    """The picture and its boxes, perhaps mirrored, stretched a little, laid on its side."""
+    image, labels, doubts = picture.image, picture.labels.copy(), picture.doubts.copy()
     if rng.random() < 0.5:
-        return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 2.0))
-    length = int(rng.integers(3, 10))
-    line = np.zeros((length, length), np.float32)
-    line[length // 2] = 1 / length
-    turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), rng.uniform(0, 180), 1)
-    line = cv2.warpAffine(line, turn, (length, length))
-    return cv2.filter2D(image, -1, line / max(line.sum(), 1e-3))
+        for rows in (labels, doubts):
+            rows[:, [0, 2]] = image.shape[1] - rows[:, [2, 0]]
+        image = image[:, ::-1]
+    if picture.folder in TURNABLE and rng.random() < 0.12:
+        image = image.transpose(1, 0, 2)
+        labels[:, :4], doubts[:, :4] = labels[:, [1, 0, 3, 2]], doubts[:, [1, 0, 3, 2]]
+    if rng.random() < 0.4:
+        stretch = np.exp(rng.uniform(-0.2, 0.2))
+        image = cv2.resize(image, None, fx=stretch, fy=1)
+        for rows in (labels, doubts):
+            rows[:, [0, 2]] *= stretch
+    return image, labels, doubts
 
 
-def infrared(image, rng):
-    """Grey, harder contrast, and a lamp that lights the middle."""
-    grey = cv2.cvtColor(np.clip(image, 0, 255).astype(np.uint8), cv2.COLOR_BGR2GRAY).astype(np.float32)
-    height, width = grey.shape
-    rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    lamp = 1 - rng.uniform(0, 0.5) * np.clip(rows**2 + columns**2, 0, 1.5)
-    grey = (grey - 128) * rng.uniform(0.8, 1.3) + 128
-    return np.repeat((grey * lamp)[..., None], 3, 2)
+def put(scene, image, labels, doubts, scale, left, top):
+    """Places the scaled picture; what was there before and is now hidden loses its boxes. Returns its right."""
+    size = max(int(image.shape[1] * scale), 4), max(int(image.shape[0] * scale), 4)
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 0.7 else cv2.INTER_LINEAR)
+    x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + size[0], WIDTH), min(top + size[1], HEIGHT)
+    scene.image[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
+    place = np.array([[x1, y1, x2, y2]], np.float32)
+    scene.padding[y1:y2, x1:x2] = False
+    shift = np.array([left, top, left, top], np.float32)
+    for rows in (labels, doubts):
+        rows[:, :4] = rows[:, :4] * scale + shift
+    hidden = covered(scene.labels, place)[:, 0] if len(scene.labels) else np.zeros(0)
+    scene.doubts = np.concatenate([scene.doubts[covered(scene.doubts, place)[:, 0] < 0.5],
+                                   as_doubts(scene.labels[(hidden >= 0.33) & (hidden < 0.85)]), doubts])
+    scene.labels = np.concatenate([scene.labels[hidden < 0.33], inside(scene, labels, place)])
+    return x2
 
 
-def jpeg(image, quality):
-    return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+def inside(scene, labels, place):
+    """Labels cut to where the picture shows; those with too little left become doubts of the scene."""
+    before = area(labels)
+    cut = labels.copy()
+    cut[:, :4] = np.clip(labels[:, :4], place[0, [0, 1, 0, 1]], place[0, [2, 3, 2, 3]])
+    left = area(cut) / np.maximum(before, 1e-6)
+    partly = (left < ENOUGH_LEFT) & (left > HARDLY_LEFT)
+    scene.doubts = np.concatenate([scene.doubts, as_doubts(cut[partly])])
+    return cut[left >= ENOUGH_LEFT]
 
 
-def h264(image, quantiser):
-    """One keyframe through an H.264 encoder and back."""
-    even = np.ascontiguousarray(image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2])
-    encoder = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = even.shape[1], even.shape[0], "yuv420p"
-    encoder.framerate, encoder.thread_count = 8, 1
-    encoder.options = {"preset": "superfast", "tune": "zerolatency", "qp": str(quantiser)}
-    packets = encoder.encode(av.VideoFrame.from_ndarray(even, "bgr24")) + encoder.encode(None)
-    decoder = av.CodecContext.create("h264", "r")
-    decoder.thread_count = 1
-    decoded = [frame for packet in packets for frame in decoder.decode(packet)] + decoder.decode(None)
-    back = decoded[0].to_ndarray(format="bgr24")
-    return cv2.copyMakeBorder(back, 0, image.shape[0] - back.shape[0], 0, image.shape[1] - back.shape[1],
-                              cv2.BORDER_REPLICATE)
+def tidy(scene):
+    """Labels too small to be learnt become doubts."""
+    sides = np.sort(scene.labels[:, 2:4] - scene.labels[:, :2], 1)
+    least = np.array([LEAST_SIDES.get(int(index), LEAST_SIDES_OTHERS) for index in scene.labels[:, 5]])
+    small = (sides < least.reshape(-1, 2)).any(1)
+    scene.doubts = np.concatenate([scene.doubts, as_doubts(scene.labels[small])])
+    scene.labels = scene.labels[~small]
+
+
+def as_doubts(labels):
+    return labels[:, [0, 1, 2, 3, 5]]

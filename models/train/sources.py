@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-import pictures
+import labels
 from faces import FaceFinder
 
 FOLDERS = ["masks/mask", "masks/no_mask", "heads_hat/hat", "heads_hat/no_hat", "people_by_dress",
@@ -46,7 +46,7 @@ def gather(data, scratch):
     if kept.exists():
         return pickle.loads(kept.read_bytes())
     finder = FaceFinder(data / "pretrained/rfb_640_masked_face.onnx")
-    teacher = pictures.Teacher(data / "pretrained/yolox_nano.onnx")
+    teacher = labels.Original(data / "pretrained/yolox_nano.onnx")
     sources = []
     for folder in FOLDERS:
         files = sorted(p for p in (data / folder).rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
@@ -55,7 +55,7 @@ def gather(data, scratch):
             if image is None:
                 continue
             people = folder not in ANIMALS
-            detections = teacher.detections(image) if people else np.zeros((0, 6), np.float32)
+            detections = teacher.detections(image)[0] if people else np.zeros((0, 6), np.float32)
             faces = finder.find(image) if people else np.zeros((0, 6), np.float32)
             persons = detections[detections[:, 5] == 0, :5]
             sources.append(Source(str(path.relative_to(data)), folder, image, faces, persons))

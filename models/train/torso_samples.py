@@ -6,7 +6,7 @@ Enters: Torso samples. Leaves: (crop of the network's size, labels known, work c
 import numpy as np
 
 from head_samples import agent_window, jittered
-from judging import Case
+from attribute_judging import Case
 from spoiling import at_size, cut, spoil
 from torsos import KNOWN, NAN, REGION
 

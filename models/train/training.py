@@ -1,143 +1,38 @@
-"""Distillation: the cut network learns to see on spoilt pictures what it saw on clean ones, and at its
-smaller input what the original saw at 416x416.
+"""The training loop, its checkpoints and its learning curve.
 
-Enters: a Shelf of training pictures and the cut ONNX file. Leaves: a trained Network and its moving
-average. Targets are soft: per cell and class the teacher's objectness times class score.
+Enters: pictures with labels and the cut ONNX file. Leaves: checkpoint.pt (weights, their moving average,
+the optimiser), training.jsonl and learning_curve.jsonl in the scratch folder. A run that was stopped goes
+on from its checkpoint.
 """
 
 import copy
 import json
+import os
 import time
 
-import cv2
 import numpy as np
 import torch
-import torch.nn.functional as functional
 
-from network import HEIGHT, WIDTH, Network, decode_boxes, grid
-from pictures import CAT, DOG, NOTHING, PHONE, RAT, letterbox, one_thread_session, overlap, to_input
-from scenes import compose, spoil
+import evaluation
+from camera import spoil
+from evaluation import of_class
+from labels import RAT, TRUE_ANIMAL, unboxed_rats
+from loss import loss
+from network import CLASSES, Network, export, grid
+from pictures import one_thread_session, to_input
+from scenes import PADDING, Shelf, compose
 
-SCENES_PER_STEP, COPIES = 8, 2
-LEARNING_RATE, LAST_RATE, WARM_UP = 1e-3, 1e-5, 40
-MOVING_AVERAGE = 0.99
-LEAST_LABEL_SCORE, LEAST_LABEL_SIDE = 0.45, 8
-PHONE_IN_DOUBT = 0.45
-# Person, phone, cat, dog: the rarer a class is in the pictures, the more its cells weigh.
-CLASS_WEIGHTS = [1.0, 4.0, 2.0, 2.0]
-
-
-class SceneSource:
-    """Batches of spoilt scenes with the cut network's view of the clean ones as targets."""
-
-    def __init__(self, shelf, cut_path, rng):
-        self.shelf, self.rng = shelf, rng
-        self.session = one_thread_session(cut_path)
-        self.cells = grid()
-
-    def batch(self):
-        inputs, targets = [], []
-        for _ in range(SCENES_PER_STEP):
-            scene = compose(self.shelf, self.rng)
-            clean, scale = letterbox(scene.image, WIDTH, HEIGHT)
-            target = self.target(clean, scene, scale)
-            for copy_index in range(COPIES):
-                as_it_is = copy_index == 0 and self.rng.random() < 0.5
-                image = clean if as_it_is else letterbox(spoil(scene.image, self.rng), WIDTH, HEIGHT)[0]
-                inputs.append(image)
-                targets.append(target)
-        return to_input(inputs), targets
-
-    def target(self, clean, scene, scale):
-        raw = self.session.run(None, {"images": to_input([clean])})[0][0]
-        scores = raw[:, 4:5] * raw[:, 5:]
-        boxes = decode_boxes(raw[:, :4], self.cells)
-        known = np.full((HEIGHT, WIDTH), NOTHING, np.uint8)
-        size = int(scene.image.shape[1] * scale), int(scene.image.shape[0] * scale)
-        known[: size[1], : size[0]] = cv2.resize(scene.known, size, interpolation=cv2.INTER_NEAREST)
-        correct(scores, boxes, known)
-        # Only on single pictures: pasted ones carry labels of people smaller than the original finds in the
-        # whole scene, and agreement with what it finds there is the measure.
-        labels = scene.labels.copy() if scene.single else np.zeros((0, 6), np.float32)
-        labels[:, :4] *= scale
-        sides = labels[:, 2:4] - labels[:, :2]
-        labels = labels[(labels[:, 4] >= LEAST_LABEL_SCORE) & (sides.min(1, initial=999) >= LEAST_LABEL_SIDE)]
-        return scores, raw[:, 4].copy(), boxes, labels
-
-
-def correct(scores, boxes, known):
-    """What the teacher calls cat or dog becomes the picture's true animal, or nothing on a rat picture;
-    a phone is kept in doubt where phones are known to be something else."""
-    centre = ((boxes[:, :2] + boxes[:, 2:4]) / 2).astype(int)
-    here = known[np.clip(centre[:, 1], 0, HEIGHT - 1), np.clip(centre[:, 0], 0, WIDTH - 1)]
-    either = scores[:, [CAT, DOG]].max(1)
-    for true, other in ((CAT, DOG), (DOG, CAT)):
-        scores[here == true, true] = either[here == true]
-        scores[here == true, other] = 0
-    rat = here == RAT
-    scores[rat, CAT] = scores[rat, DOG] = 0
-    scores[here != NOTHING, PHONE] = np.minimum(scores[here != NOTHING, PHONE], PHONE_IN_DOUBT)
-
-
-def assign(label, boxes, scores, cells):
-    """The cells that shall find a label: inside it, near its centre, cheapest in class and overlap."""
-    centre = (label[:2] + label[2:4]) / 2
-    points = (cells[:, :2] + 0.5) * cells[:, 2:3]
-    near = np.abs(points - centre).max(1) < 2.5 * cells[:, 2]
-    inner = ((points > label[:2]) & (points < label[2:4])).all(1)
-    candidates = np.flatnonzero(near & inner)
-    if not candidates.size:
-        return candidates
-    ious = overlap(label[None, :4], boxes[candidates])[0]
-    cost = -np.log(np.clip(scores[candidates, int(label[5])], 1e-6, 1)) - 3 * np.log(np.clip(ious, 1e-6, 1))
-    count = int(np.clip(np.sort(ious)[-10:].sum(), 1, 8))
-    return candidates[np.argsort(cost)[:count]]
-
-
-def loss(output, targets, cells):
-    """Sum over the batch, divided by the number of positive cells; and its parts for the log."""
-    cell_tensor = torch.from_numpy(cells)
-    boxes = decode_boxes(output[..., :4], cell_tensor)
-    objectness = output[..., 4].clamp(1e-6, 1 - 1e-6)
-    scores = (output[..., 4:5] * output[..., 5:]).clamp(1e-6, 1 - 1e-6)
-    seen_boxes, seen_scores = boxes.detach().numpy(), scores.detach().numpy()
-    wanted_scores, wanted_objectness, wanted_boxes = (np.stack([t[i] for t in targets]) for i in range(3))
-    for index, (_, _, _, labels) in enumerate(targets):
-        for label in labels:
-            chosen = assign(label, seen_boxes[index], seen_scores[index], cells)
-            column = int(label[5])
-            wanted_scores[index, chosen, column] = np.maximum(wanted_scores[index, chosen, column], label[4])
-            wanted_objectness[index, chosen] = np.maximum(wanted_objectness[index, chosen], label[4])
-            wanted_boxes[index, chosen] = label[:4]
-    wanted_scores, wanted_objectness, wanted_boxes = map(
-        torch.from_numpy, (wanted_scores, wanted_objectness, wanted_boxes))
-    positives = wanted_scores.sum().clamp(min=1)
-    weight = wanted_scores.max(-1).values
-    weight = weight * (weight > 0.2)
-    parts = {
-        "score": surplus(scores, wanted_scores, torch.tensor(CLASS_WEIGHTS)) / positives,
-        "objectness": 0.5 * surplus(objectness, wanted_objectness) / positives,
-        "box": 2.0 * (weight * (1 - generalised_iou(boxes, wanted_boxes))).sum() / positives,
-    }
-    return sum(parts.values()), {name: float(value.detach()) for name, value in parts.items()}
-
-
-def surplus(seen, wanted, weight=None):
-    """Cross entropy less the entropy of the soft target: zero where both agree."""
-    least = wanted.clamp(1e-6, 1 - 1e-6)
-    weight = None if weight is None else weight.expand_as(seen)
-    return (functional.binary_cross_entropy(seen, wanted, weight, reduction="sum")
-            - functional.binary_cross_entropy(least, wanted, weight, reduction="sum"))
-
-
-def generalised_iou(first, second):
-    low, high = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
-    shared = (high - low).clamp(min=0).prod(-1)
-    area = [(b[..., 2:] - b[..., :2]).prod(-1) for b in (first, second)]
-    union = area[0] + area[1] - shared + 1e-6
-    outer = (torch.maximum(first[..., 2:], second[..., 2:])
-             - torch.minimum(first[..., :2], second[..., :2])).prod(-1) + 1e-6
-    return shared / union - (outer - union) / outer
+BATCH = 16
+# Share of scenes that are not spoilt, early and late in a run.
+AS_IT_IS, LATE_AS_IT_IS = 0.3, 0.5
+LEARNING_RATE, LAST_RATE, WARM_UP = 1.5e-3, 1e-5, 100
+# The class layers start from other classes and have further to go.
+CLASS_LAYER_RATE = 3
+MOVING_AVERAGE = 0.998
+# Shares of the run: from when unboxed and mistaken rats are looked for once, and from when scenes are calmer.
+REVIEW, LATE = 0.4, 0.5
+REVIEW_SCORE, MISTAKEN_SCORE = 0.4, 0.2
+CHECKPOINT_SECONDS, CURVE_SECONDS = 300, 900
 
 
 class RelativeAdam:
@@ -150,6 +45,9 @@ class RelativeAdam:
     def __init__(self, parameters, betas=(0.9, 0.99)):
         self.parameters, self.betas, self.steps = list(parameters), betas, 0
         self.sizes = [self.size(p.detach()) for p in self.parameters]
+        for value, size in zip(self.parameters, self.sizes):
+            if value.shape[0] == len(CLASSES):
+                size *= CLASS_LAYER_RATE
         self.means = [torch.zeros_like(p) for p in self.parameters]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
 
@@ -169,41 +67,119 @@ class RelativeAdam:
             value -= rate * size * (mean / (1 - first**self.steps)) / denominator
 
 
-def train(cut_model, shelf, cut_path, scratch, seed, steps, minutes):
-    """Trains until the steps or the minutes are used up; the rate falls with whichever is further."""
-    torch.manual_seed(seed)
-    network = Network(cut_model).train().to(memory_format=torch.channels_last)
-    average = copy.deepcopy([p.detach() for p in network.parameters()])
-    optimiser = RelativeAdam(network.parameters())
-    source = SceneSource(shelf, cut_path, np.random.default_rng(seed))
-    started, log = time.monotonic(), (scratch / "training.jsonl").open("w")
-    step, done = 0, 0.0
-    while done < 1:
-        rate = min(1, (step + 1) / WARM_UP) * (
-            LAST_RATE + (LEARNING_RATE - LAST_RATE) * (1 + np.cos(np.pi * done)) / 2)
-        images, targets = source.batch()
-        output = network(torch.from_numpy(images).contiguous(memory_format=torch.channels_last))
-        total, parts = loss(output, targets, source.cells)
-        network.zero_grad()
+class Run:
+    """Everything of a run that a checkpoint keeps."""
+
+    def __init__(self, cut_model, scratch):
+        self.path = scratch / "checkpoint.pt"
+        self.network = Network(cut_model).train().to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy([p.detach() for p in self.network.parameters()])
+        self.optimiser = RelativeAdam(self.network.parameters())
+        self.seconds = 0.0
+        if self.path.exists():
+            self.restore(torch.load(self.path))
+
+    @property
+    def step(self):
+        return self.optimiser.steps
+
+    def restore(self, kept):
+        self.optimiser.steps, self.seconds = kept["step"], kept["seconds"]
+        for name, values in (("weights", self.network.parameters()), ("average", self.average),
+                             ("means", self.optimiser.means), ("squares", self.optimiser.squares)):
+            for value, before in zip(values, kept[name]):
+                value.data.copy_(before)
+
+    def save(self):
+        aside = self.path.with_suffix(".new")
+        torch.save({"step": self.step, "seconds": self.seconds, "weights": list(self.network.parameters()),
+                    "average": self.average, "means": self.optimiser.means,
+                    "squares": self.optimiser.squares}, aside)
+        os.replace(aside, self.path)
+
+    def learn(self, images, targets, cells, rate, late):
+        output = self.network(torch.from_numpy(images).contiguous(memory_format=torch.channels_last))
+        total, parts = loss(output, targets, cells, late)
+        self.network.zero_grad()
         total.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step(rate)
-        step += 1
-        keep = min(MOVING_AVERAGE, step / (step + 20))
-        for mean, value in zip(average, network.parameters()):
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step(rate)
+        keep = min(MOVING_AVERAGE, self.step / (self.step + 20))
+        for mean, value in zip(self.average, self.network.parameters()):
             mean.lerp_(value.detach(), 1 - keep)
-        done = max(step / steps, (time.monotonic() - started) / 60 / minutes)
-        if step % 10 == 0:
-            print(json.dumps({"step": step, "seconds": round(time.monotonic() - started), "rate": rate, **parts}),
-                  file=log, flush=True)
-        if step % 50 == 0 or done >= 1:
-            torch.save({"step": step, "average": average}, scratch / "checkpoint.pt")
-    return step
+        return parts
 
 
-def load(cut_model, scratch, share):
-    """The moving average of the last checkpoint, mixed by a share of 0..1 with the untrained weights."""
+def train(cut_model, pictures, scratch, seed, steps, minutes):
+    """Trains until the steps or the minutes are used up; the rate falls with whichever is further."""
+    run = Run(cut_model, scratch)
+    rng = np.random.default_rng([seed, run.step])
+    shelf, cells = Shelf([p for p in pictures if p.part == "train"]), grid()
+    log = (scratch / "training.jsonl").open("a")
+    last = time.monotonic()
+    saved = judged = run.seconds
+    done, reviewed = max(run.step / steps, run.seconds / 60 / minutes), False
+    while done < 1:
+        if done >= REVIEW and not reviewed:
+            review(shelf, exported(cut_model, run.average, scratch / "review.onnx"))
+            reviewed = True
+        shelf.late = done >= LATE
+        images, targets = batch(shelf, rng)
+        rate = min(1, (run.step + 1) / WARM_UP) * (
+            LAST_RATE + (LEARNING_RATE - LAST_RATE) * (1 + np.cos(np.pi * done)) / 2)
+        parts = run.learn(images, targets, cells, rate, shelf.late)
+        now = time.monotonic()
+        run.seconds, last = run.seconds + now - last, now
+        done = max(run.step / steps, run.seconds / 60 / minutes)
+        if run.step % 20 == 0:
+            write(log, {"step": run.step, "seconds": round(run.seconds), "rate": round(rate, 6), **parts})
+        if run.seconds - saved >= CHECKPOINT_SECONDS or done >= 1:
+            run.save()
+            saved = run.seconds
+        if run.seconds - judged >= CURVE_SECONDS:
+            detector = exported(cut_model, run.average, scratch / "curve.onnx")
+            with (scratch / "learning_curve.jsonl").open("a") as curve:
+                write(curve, {"step": run.step, "minutes": round(run.seconds / 60, 1),
+                              **evaluation.progress(detector, pictures)})
+            judged = run.seconds
+    return run.step
+
+
+def batch(shelf, rng):
+    images, targets = [], []
+    for _ in range(BATCH):
+        scene = compose(shelf, rng)
+        if rng.random() >= (LATE_AS_IT_IS if shelf.late else AS_IT_IS):
+            scene.image = spoil(scene.image, rng)
+            scene.image[scene.padding] = PADDING
+        images.append(scene.image)
+        targets.append((scene.labels, scene.doubts))
+    return to_input(images), targets
+
+
+def review(shelf, detector):
+    """What the half-trained network takes for an unboxed rat on a rat picture is a doubt from now on; the cats
+    and dogs that it takes for rats come more often."""
+    for picture in shelf.kinds["rats/images"]:
+        found = of_class(detector.detections(picture.image, REVIEW_SCORE), RAT)
+        doubts = np.array(unboxed_rats(found, of_class(picture.labels, RAT)), np.float32).reshape(-1, 5)
+        picture.doubts = np.concatenate([picture.doubts, doubts])
+    for folder in TRUE_ANIMAL:
+        shelf.kinds["mistaken for rats"] += [
+            p for p in shelf.kinds[folder] if len(of_class(detector.detections(p.image, MISTAKEN_SCORE), RAT))]
+
+
+def write(file, entry):
+    print(json.dumps(entry), file=file, flush=True)
+
+
+def averaged(cut_model, average):
     network = Network(cut_model)
-    for value, mean in zip(network.parameters(), torch.load(scratch / "checkpoint.pt")["average"]):
-        value.data.lerp_(mean, share)
+    for value, mean in zip(network.parameters(), average):
+        value.data.copy_(mean)
     return network
+
+
+def exported(cut_model, average, path):
+    export(averaged(cut_model, average), str(path))
+    return evaluation.Detector(one_thread_session(path))

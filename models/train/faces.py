@@ -6,7 +6,8 @@ Enters: BGR pictures. Leaves: rows x1, y1, x2, y2, score, masked (0 or 1) in pic
 import cv2
 import numpy as np
 
-from pictures import one_thread_session, overlap
+from boxes import overlap
+from pictures import one_thread_session
 
 WIDTH, HEIGHT = 640, 480
 # Tight face crops are only found when there is room around them, small faces only without.

@@ -121,7 +121,7 @@ def with_windows(detector, image, found, enlarged=1.0):
 def agreement(seen, pictures, index, calibrations, rng):
     """Against the original's own boxes, uncorrected; what it half suspects is no false alarm."""
     found = [seen[p.name] for p in pictures]
-    sure = [p.original[p.original[:, 4] >= ORIGINAL_SURE] for p in pictures]
+    sure = [surely_original(p) for p in pictures]
     half = [p.original[p.original[:, 4] < ORIGINAL_SURE][:, [0, 1, 2, 3, 5]] for p in pictures]
     scores, hits, where, count = matched(found, sure, index, 0.5, half)
     labels_in = np.array([len(of_class(rows, index)) for rows in sure])
@@ -129,6 +129,10 @@ def agreement(seen, pictures, index, calibrations, rng):
     if count:
         result["AP50 interval"] = precision_interval(hits, where, labels_in, rng)
     return result | at_thresholds(scores, hits, count, calibrations[CLASSES[index]])
+
+
+def surely_original(picture):
+    return picture.original[picture.original[:, 4] >= ORIGINAL_SURE]
 
 
 def false_alarms(seen, pictures, calibrations):

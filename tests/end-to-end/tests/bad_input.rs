@@ -136,7 +136,10 @@ fn a_damaged_classifier_costs_its_own_rules_and_nothing_else() {
     let classifier = pack.join("head_attributes");
     copy(&repository().join("models/head_attributes"), &classifier);
     fs::write(classifier.join("head_attributes.onnx"), "GIF89a, not a network").unwrap();
-    let config = file_camera(directory.path()).set("detector.models_dir", pack.to_str().unwrap());
+    let config = file_camera(directory.path())
+        .set("detector.models_dir", pack.to_str().unwrap())
+        .rule("intrusion", "score = 0.5")
+        .rule("no_mask", "score = 0.65");
     let mut agent = Agent::start(config);
     wait_until(BOUND, "the camera is watched", || {
         let status = agent.command(&["status", "--json"]);

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The longer checks, for before a release: the tests many times over, the benchmarks, how they compare with libavcodec and
 # ONNX Runtime, and the ARM build and its package under emulators. More than an hour, the last part as root.
+# With TRAINING_DATA (a folder as models/train/README.md describes it), TRAINING_PYTHON (one with its requirements) and
+# GOLDEN_VIDEO also a short run of each model's recipe.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +17,14 @@ done
 cargo build --release --workspace --bins
 cargo bench -p kitchen-end-to-end
 "$target/test-python/bin/python" tests/end-to-end/benches/reference.py "$target"
+if [ -n "${TRAINING_DATA:-}" ]; then
+    scratch=$(mktemp -d)
+    trap 'rm -rf "$scratch"' EXIT
+    common=("$TRAINING_DATA" --scratch "$scratch" --steps 20 --golden-video "$GOLDEN_VIDEO")
+    "$TRAINING_PYTHON" models/train/objects.py "${common[@]}" --every 60 --out "$scratch/objects"
+    "$TRAINING_PYTHON" models/train/head_attributes.py "${common[@]}" --out "$scratch/head_attributes"
+    "$TRAINING_PYTHON" models/train/torso.py "${common[@]}" --out "$scratch/torso"
+fi
 cross/test-qemu.sh
 cross/test-package.sh "$(cross/package.sh amd64)"
 tests/vm/run.sh bookworm

@@ -50,7 +50,7 @@ class Classifier(nn.Module):
                 entering = leaving
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Sequential(nn.Conv2d(entering, FEATURES, 1, bias=False), normalised(FEATURES), nn.ReLU6(),
-                                  nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2),
+                                  nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.3),
                                   nn.Linear(FEATURES, 1 + attributes))
 
     def forward(self, images):

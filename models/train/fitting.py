@@ -15,7 +15,7 @@ import torch.nn.functional as functional
 import pack
 
 BATCH = 64
-RATE, HEAD_RATE, WARM_UP, DECAY = 6e-4, 2e-3, 60, 0.02
+RATE, HEAD_RATE, WARM_UP, DECAY = 6e-4, 2e-3, 60, 0.05
 AVERAGE = 0.995
 SMOOTHING = 0.02
 

@@ -24,6 +24,8 @@ class Attribute:
     present: str
     absent: str
     min_px: int
+    # Score from which the card advises to act on `absent`; chosen on the calibration part.
+    threshold: float = 0.65
     good_enough: bool = True
 
 
@@ -42,7 +44,7 @@ class Task:
 
 
 def write(task, network_path, fitted, seed, out, video):
-    """`fitted` holds `known` and one entry an attribute: a, b and, for attributes, threshold and good_enough."""
+    """`fitted` holds the calibration a, b of `known` and of each attribute."""
     (out / "golden").mkdir(parents=True, exist_ok=True)
     data = network_path.read_bytes()
     picture, values, shape = golden(video, task.golden, network_path)
@@ -114,9 +116,9 @@ calibration = {scaling(fitted["known"])}   # P(known) = sigmoid(a * logit + b)
 present = "{attribute.present}"
 absent = "{attribute.absent}"
 min_px = {attribute.min_px}
-threshold = {fitted[attribute.present]["threshold"]}           # score from which the card advises to act on "{attribute.absent}"
+threshold = {attribute.threshold}           # score from which the card advises to act on "{attribute.absent}"
 calibration = {scaling(fitted[attribute.present])}
-good_enough = {str(fitted[attribute.present]["good_enough"]).lower()}
+good_enough = {str(attribute.good_enough).lower()}
 ''' for attribute in task.attributes)
     return head + attributes + f'''
 [golden]

@@ -26,7 +26,7 @@ import sources
 from pictures import one_thread_session
 
 
-def run(task, text, samples, drawer, cases, judged, unjudged, threshold, seed, steps):
+def run(task, text, samples, drawer, cases, judged, unjudged, seed, steps):
     options = arguments(task, text, steps)
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -42,7 +42,7 @@ def run(task, text, samples, drawer, cases, judged, unjudged, threshold, seed, s
     path = scratch / f"{task.name}.onnx"
     classifier.export(network, path)
     session = one_thread_session(path)
-    fitted = calibrate(task, session, cases(gathered, "calibration"), judged, unjudged, threshold)
+    fitted = calibrate(task, session, cases(gathered, "calibration"), judged, unjudged)
     figures = {"fitted": fitted, **judge(task, session, cases(gathered, "validation"), fitted, judged, unjudged)}
     (scratch / "figures.json").write_text(json.dumps(figures, indent=1))
     if "write" in options.stages:
@@ -67,7 +67,7 @@ def shared(samples, share):
     return [s for s in samples if hashlib.sha1(s.name.split("#")[0].encode()).digest()[1] < 256 * share]
 
 
-def calibrate(task, session, sets, judged, unjudged, threshold):
+def calibrate(task, session, sets, judged, unjudged):
     """Platt scaling over all sizes at once: the agent does not tell the network how large the head was."""
     seen = {name: [judging.logits(session, sets[name], *size) for size in judging.SIZES] for name in judged}
     values = np.concatenate([row for name in judged for row in seen[name]])
@@ -78,14 +78,13 @@ def calibrate(task, session, sets, judged, unjudged, threshold):
                                      np.repeat([1.0, 0.0], [len(good), len(unknown)]))}
     for column, attribute in enumerate(task.attributes, 1):
         told = ~np.isnan(truth[:, column])
-        fitted[attribute.present] = {**judging.platt(values[told, column], truth[told, column]),
-                                     "threshold": threshold, "good_enough": attribute.good_enough}
+        fitted[attribute.present] = judging.platt(values[told, column], truth[told, column])
     return fitted
 
 
 def judge(task, session, sets, fitted, judged, unjudged):
     fits = [fitted["known"], *(fitted[a.present] for a in task.attributes)]
-    thresholds = [fit["threshold"] for fit in fits[1:]]
+    thresholds = [attribute.threshold for attribute in task.attributes]
     figures = {}
     for name in judged:
         truth = np.stack([case.labels for case in sets[name]])

@@ -81,7 +81,7 @@ def split(sources):
     flipped = np.stack([gradient_hash(source.image[:, ::-1]) for source in sources])
     for index in range(len(sources)):
         for other in (hashes, flipped):
-            near = (other[index] ^ hashes[index + 1 :])
+            near = other[index] ^ hashes[index + 1 :]
             for place in np.flatnonzero(np.unpackbits(near, axis=1).sum(1) <= NEAR):
                 leader[root(index + 1 + place)] = root(index)
     for index, source in enumerate(sources):
@@ -97,5 +97,6 @@ def origin(source):
 
 
 def gradient_hash(image):
-    small = cv2.resize(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2GRAY)
+    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
     return np.packbits(small[:, 1:] > small[:, :-1])

@@ -80,6 +80,8 @@ def tilted(crop, rng):
 
 
 def light(crop, rng):
+    if rng.random() < 0.4:
+        crop = dyed(crop, rng)
     values = crop.astype(np.float32)
     if rng.random() < 0.3:
         values[:] = values.mean(2, keepdims=True)
@@ -88,6 +90,14 @@ def light(crop, rng):
     values = (values - 127) * rng.uniform(0.6, 1.2) + 127
     values = 255 * (np.clip(values, 0, 255) / 255) ** rng.uniform(0.7, 1.8)
     return np.clip(values * rng.uniform(0.35, 1.15), 0, 255).astype(np.uint8)
+
+
+def dyed(crop, rng):
+    """Other colours for cloth and walls; a hat, a mask or a jacket may have any."""
+    hue, saturation, value = cv2.split(cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_BGR2HSV))
+    hue = ((hue.astype(int) + rng.integers(180)) % 180).astype(np.uint8)
+    saturation = np.clip(saturation * rng.uniform(0.2, 1.5), 0, 255).astype(np.uint8)
+    return cv2.cvtColor(cv2.merge([hue, saturation, value]), cv2.COLOR_HSV2BGR)
 
 
 def steam(crop, rng):

@@ -12,7 +12,6 @@ import torsos
 from by_eye import ByEye
 
 SEED, STEPS = 1, 600
-THRESHOLD = 0.65
 TASK = pack.Task(
     name="torso", version="0.1.0", of="person", region=torsos.REGION, square=False,
     attributes=[pack.Attribute("work_clothes", "other_clothes", 48, good_enough=False)],
@@ -30,4 +29,4 @@ def cases(gathered, part):
 
 if __name__ == "__main__":
     recipe.run(TASK, __doc__, samples, torso_samples.Drawer, cases, ["portraits", "stills", "torso crops"],
-               ["cut", "tiny", "nothing"], THRESHOLD, SEED, STEPS)
+               ["cut", "tiny", "nothing"], SEED, STEPS)

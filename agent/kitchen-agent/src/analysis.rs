@@ -137,7 +137,7 @@ impl Analysis {
         let Self { detector, closer, main_stream, gate, times, .. } = self;
         let input = &detector.manifest().input;
         let is_larger = |frame: &Frame| frame.width > input.width || frame.height > input.height;
-        let Some(centre) = closer.choose(detections, &gate.spots(), now) else { return Ok(()) };
+        let Some(centre) = closer.choose(detections, || gate.spots(), now) else { return Ok(()) };
         let source = main_stream.as_mut().and_then(|stream| stream.frame(now)).unwrap_or(frame);
         if !is_larger(source) {
             return Ok(());

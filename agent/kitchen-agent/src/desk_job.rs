@@ -32,28 +32,41 @@ pub struct Answer {
 }
 
 impl DeskJob {
-    /// Lets the desk do it. A violation on which the desk panics is not raised: it must not take the others along,
-    /// nor leave its analysis without an answer.
+    /// Lets the desk do it. A job on which the desk panics must not take the others along, nor leave its analysis
+    /// without an answer: its violation is not raised.
     pub fn handle<L: Ledger>(self, desk: &mut AlertDesk<L>) {
-        let (camera, violation, sight, stamp, answers) = match self {
-            Self::Restarted { camera, stamp } => return desk.handle_restarted(&camera, stamp),
-            Self::Violation { camera, violation, sight, stamp, answers } => (camera, violation, sight, stamp, answers),
-        };
-        let opened = match &violation {
-            Violation::Opened { key, .. } => Some(key.clone()),
-            _ => None,
-        };
-        let handled = catch_unwind(AssertUnwindSafe(|| {
-            fail::fail_point!("violation");
-            desk.handle_violation(&camera, violation, sight.as_ref(), stamp)
-        }));
+        let asked = self.asked();
+        let handled = catch_unwind(AssertUnwindSafe(|| self.hand_to(desk)));
         let raised = handled.unwrap_or_else(|_| {
-            error!(camera = %camera.id, "the alert desk panicked: one violation is lost");
-            opened.is_some().then_some(false)
+            error!("the alert desk panicked: one violation is lost");
+            Some(false)
         });
-        if let Some((key, raised)) = opened.zip(raised) {
+        if let Some(((key, answers), raised)) = asked.zip(raised) {
             // An analysis that has ended needs no answer.
             let _ = answers.send(Answer { key, raised });
+        }
+    }
+
+    /// What has to be answered, and where.
+    fn asked(&self) -> Option<(ViolationKey, Sender<Answer>)> {
+        match self {
+            Self::Violation { violation: Violation::Opened { key, .. }, answers, .. } => {
+                Some((key.clone(), answers.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    fn hand_to<L: Ledger>(self, desk: &mut AlertDesk<L>) -> Option<bool> {
+        fail::fail_point!("violation");
+        match self {
+            Self::Violation { camera, violation, sight, stamp, .. } => {
+                desk.handle_violation(&camera, violation, sight.as_ref(), stamp)
+            }
+            Self::Restarted { camera, stamp } => {
+                desk.handle_restarted(&camera, stamp);
+                None
+            }
         }
     }
 }

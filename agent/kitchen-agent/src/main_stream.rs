@@ -44,7 +44,8 @@ impl NewestKeyframe {
 #[derive(Debug)]
 pub struct CloseView {
     newest: Arc<NewestKeyframe>,
-    decoded: Option<Frame>,
+    /// When the keyframe arrived that was decoded last, and what it shows; nothing where it was damaged.
+    decoded: Option<(Mono, Option<Frame>)>,
 }
 
 impl CloseView {
@@ -56,10 +57,10 @@ impl CloseView {
     /// The newest keyframe, where one arrived lately and can be decoded.
     pub fn frame(&mut self, now: Mono) -> Option<&Frame> {
         let unit = self.newest.lock().clone().filter(|unit| now.since(unit.received) <= FRESH)?;
-        if self.decoded.as_ref().is_none_or(|frame| frame.captured != unit.received) {
-            self.decoded = decode(&unit);
+        if self.decoded.as_ref().is_none_or(|(received, _)| *received != unit.received) {
+            self.decoded = Some((unit.received, decode(&unit)));
         }
-        self.decoded.as_ref()
+        self.decoded.as_ref().and_then(|(_, frame)| frame.as_ref())
     }
 }
 

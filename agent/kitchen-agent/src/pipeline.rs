@@ -116,8 +116,9 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let mut cameras = Vec::new();
     let mut first = Some(first);
     for camera in &config.cameras {
-        let source = CameraSource::new(camera, config_file::password(camera)?)?;
-        let main_stream = CameraSource::main_stream(camera, config_file::password(camera)?)?;
+        let password = config_file::password(camera)?;
+        let source = CameraSource::new(camera, password.clone())?;
+        let main_stream = CameraSource::main_stream(camera, password)?;
         let stage = CameraStage::new(camera, &source, &config, &rules, &models);
         cameras.push(Arc::clone(&stage.counters));
         stage.start_capture(&mut supervisor, source, &machine, &clock, &stopped)?;

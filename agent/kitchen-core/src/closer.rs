@@ -30,9 +30,9 @@ impl Closer {
         Self { rats, cigarettes, heads_at: None, turn: 0 }
     }
 
-    /// The centre of the next place, if any is worth it: `seen` are this look's detections, `moving` what moved, the
+    /// The centre of the next place, if any is worth it: `seen` are this look's detections, `moving` tells what moved, the
     /// smallest first. Takes it that it is looked at.
-    pub fn choose(&mut self, seen: &[Detection], moving: &[Rect], now: Mono) -> Option<[f32; 2]> {
+    pub fn choose(&mut self, seen: &[Detection], moving: impl FnOnce() -> Vec<Rect>, now: Mono) -> Option<[f32; 2]> {
         let heads_due = self.cigarettes && self.heads_at.is_none_or(|last| now.since(last) >= HEADS_EVERY);
         let mut heads = if heads_due { mouths(seen) } else { Vec::new() };
         if !heads.is_empty() {
@@ -41,12 +41,16 @@ impl Closer {
             heads.sort_by(|a, b| a[0].total_cmp(&b[0]));
             return Some(heads[self.turn % heads.len()]);
         }
+        if !self.rats {
+            return None;
+        }
         let people: Vec<Rect> =
             seen.iter().filter(|one| one.label == Label::Person).map(|person| person.rect).collect();
         let is_apart = |spot: &&Rect| {
             !people.iter().any(|person| person.widened(ABOUT_PEOPLE, ABOUT_PEOPLE).contains(spot.centre()))
         };
-        let small = moving.iter().filter(|spot| self.rats && spot.w.max(spot.h) <= SMALL).find(is_apart);
+        let moving = moving();
+        let small = moving.iter().filter(|spot| spot.w.max(spot.h) <= SMALL).find(is_apart);
         small.map(|spot| spot.centre())
     }
 }
@@ -74,9 +78,9 @@ mod tests {
     fn heads_take_turns_once_a_second() {
         let mut closer = Closer::new(false, true);
         let heads = [seen(Label::Head, 0.1), seen(Label::Head, 0.7)];
-        let first = closer.choose(&heads, &[], at(0)).expect("a head");
-        assert_eq!(closer.choose(&heads, &[], at(500)), None);
-        let second = closer.choose(&heads, &[], at(1000)).expect("the other head");
+        let first = closer.choose(&heads, Vec::new, at(0)).expect("a head");
+        assert_eq!(closer.choose(&heads, Vec::new, at(500)), None);
+        let second = closer.choose(&heads, Vec::new, at(1000)).expect("the other head");
         assert!((first[0] - second[0]).abs() > 0.5);
         assert!((first[1] - 0.25).abs() < 1e-6);
     }
@@ -86,16 +90,16 @@ mod tests {
         let mut closer = Closer::new(true, false);
         let person = [seen(Label::Person, 0.1)];
         let moving =
-            [Rect::new(0.12, 0.15, 0.02, 0.02), Rect::new(0.8, 0.8, 0.05, 0.05), Rect::new(0.3, 0.0, 0.5, 0.9)];
-        let place = closer.choose(&person, &moving, at(0)).expect("something moves");
+            vec![Rect::new(0.12, 0.15, 0.02, 0.02), Rect::new(0.8, 0.8, 0.05, 0.05), Rect::new(0.3, 0.0, 0.5, 0.9)];
+        let place = closer.choose(&person, || moving.clone(), at(0)).expect("something moves");
         assert!((place[0] - 0.825).abs() < 1e-6, "{place:?}");
-        assert_eq!(closer.choose(&person, &moving[..1], at(500)), None);
-        assert_eq!(closer.choose(&person, &moving[2..], at(500)), None);
+        assert_eq!(closer.choose(&person, || moving[..1].to_vec(), at(500)), None);
+        assert_eq!(closer.choose(&person, || moving[2..].to_vec(), at(500)), None);
     }
 
     #[test]
     fn nothing_is_looked_for_that_no_rule_needs() {
         let mut closer = Closer::new(false, false);
-        assert_eq!(closer.choose(&[seen(Label::Head, 0.1)], &[Rect::new(0.8, 0.8, 0.05, 0.05)], at(0)), None);
+        assert_eq!(closer.choose(&[seen(Label::Head, 0.1)], || vec![Rect::new(0.8, 0.8, 0.05, 0.05)], at(0)), None);
     }
 }

@@ -41,14 +41,14 @@ impl Counts {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "counts of pictures")]
+#[expect(clippy::cast_precision_loss, reason = "counts of pictures")]
 fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// Wilson's 95 % interval of a share; `None` of nothing.
 #[must_use]
-#[allow(clippy::cast_precision_loss, reason = "counts of pictures")]
+#[expect(clippy::cast_precision_loss, reason = "counts of pictures")]
 pub fn interval(part: u64, whole: u64) -> Option<(f64, f64)> {
     const Z: f64 = 1.959_964;
     let share = ratio(part, whole)?;
@@ -76,7 +76,7 @@ pub fn counts(pictures: &[Seen], threshold: f32, iou: f32) -> Counts {
 /// Average precision: the area below the curve of precision over recall, with precision made monotonic (as PASCAL VOC
 /// does since 2010). `None` when the class is nowhere.
 #[must_use]
-#[allow(clippy::cast_precision_loss, reason = "counts of pictures")]
+#[expect(clippy::cast_precision_loss, reason = "counts of pictures")]
 pub fn average_precision(pictures: &[Seen], iou: f32) -> Option<f64> {
     let truths: usize = pictures.iter().map(|seen| seen.truths.len()).sum();
     let mut ranked: Vec<(f32, bool)> = pictures.iter().flat_map(|seen| matches(seen, iou)).collect();

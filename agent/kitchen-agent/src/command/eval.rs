@@ -43,7 +43,6 @@ pub fn run(cli: &Cli, arguments: &EvalArguments) -> Result<Exit> {
 /// One class at the model's own threshold.
 struct Figures {
     label: Label,
-    count: u64,
     /// Absent where no rule acts on the label.
     threshold: Option<f32>,
     counts: Counts,
@@ -79,7 +78,6 @@ fn detector(config: &Config, name: &str, folder: &Path) -> Result<Evaluation> {
         let seen = seen.get(&label).map_or(&[][..], Vec::as_slice);
         Figures {
             label,
-            count: seen.iter().map(|seen| seen.truths.len() as u64).sum(),
             threshold: Some(threshold),
             counts: evaluation::counts(seen, threshold, IOU),
             strict: Some(evaluation::counts(seen, threshold, STRICT_IOU)),
@@ -120,7 +118,7 @@ fn classifier(config: &Config, name: &str, folder: &Path) -> Result<Evaluation> 
     let classes = classifier.manifest().labels().into_iter().map(|label| {
         let counts = counts.get(&label).copied().unwrap_or_default();
         let threshold = attributes.iter().find(|one| one.absent == label).map(|one| one.threshold);
-        Figures { label, count: counts.right + counts.missed, threshold, counts, strict: None, ap: None }
+        Figures { label, threshold, counts, strict: None, ap: None }
     });
     Ok(Evaluation { model: name.to_owned(), pictures: pictures.len(), classes: classes.collect() })
 }
@@ -131,7 +129,7 @@ fn read(path: &Path) -> Result<image::RgbImage> {
 }
 
 impl Evaluation {
-    #[allow(clippy::cast_precision_loss, reason = "counts of pictures")]
+    #[expect(clippy::cast_precision_loss, reason = "counts of pictures")]
     fn described(&self) -> Value {
         let (mut classes, mut false_positives) = (Map::new(), Map::new());
         for figures in &self.classes {
@@ -165,7 +163,7 @@ impl Figures {
         let Counts { right, false_positives, missed } = self.counts;
         let share = |share: Option<f64>| share.map(rounded);
         let mut described = json!({
-            "count": self.count, "threshold": self.threshold.map(|threshold| rounded(f64::from(threshold))),
+            "count": right + missed, "threshold": self.threshold.map(|threshold| rounded(f64::from(threshold))),
             "precision": share(self.counts.precision()), "recall": share(self.counts.recall()),
             "f1": share(self.counts.f1()), "right": right, "false_positives": false_positives, "missed": missed,
         });
@@ -184,7 +182,7 @@ impl Figures {
         let recall = with_interval(right, right + missed);
         let line = text!(
             "eval-class",
-            count = self.count,
+            count = right + missed,
             threshold = self.threshold.map_or_else(|| "–".to_owned(), |threshold| format!("{threshold:.2}")),
             wrong = false_positives
         );
@@ -201,7 +199,7 @@ impl Figures {
 /// A share with its 95 % interval.
 fn with_interval(part: u64, whole: u64) -> String {
     let share = evaluation::interval(part, whole).map(|(low, high)| {
-        #[allow(clippy::cast_precision_loss, reason = "counts of pictures")]
+        #[expect(clippy::cast_precision_loss, reason = "counts of pictures")]
         let share = part as f64 / whole as f64;
         format!("{share:.3} ({low:.3}–{high:.3})")
     });

@@ -18,7 +18,8 @@ pub fn model(error: &ModelError) -> Notice {
         }
         ModelError::Checksum { path, .. } => notice!("model-checksum", Fault::ModelTampered, path = path.display()),
         ModelError::Golden { name, .. } => notice!("model-golden", Fault::ModelTampered, name = name),
-        ModelError::Task { name, .. } => notice!("model-unknown", Fault::ModelBroken, name = name),
-        ModelError::Engine { name, .. } => notice!("model-engine", Fault::ModelBroken, name = name),
+        ModelError::Task { name, .. } | ModelError::Engine { name, .. } => {
+            notice!("model-engine", Fault::ModelBroken, name = name)
+        }
     }
 }

@@ -13,16 +13,10 @@ pub fn look(tracks: &[Track], area: &Area) -> Option<Hit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::testing::track;
+    use crate::rules::testing::assert_counts_in_its_area;
 
     #[test]
     fn an_open_bin_counts_where_it_stands() {
-        let area = Area::zone("left", vec![[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]);
-        let (inside, outside) =
-            (track(Label::BinOpen, 0.7, [0.1, 0.4, 0.2, 0.3]), track(Label::BinOpen, 0.9, [0.6, 0.4, 0.2, 0.3]));
-        let person = track(Label::Person, 0.9, [0.1, 0.4, 0.2, 0.3]);
-        let hit = look(&[inside.clone(), outside.clone(), person.clone()], &area).expect("one inside");
-        assert_eq!((hit.score, hit.boxes), (0.7, vec![inside.detection()]));
-        assert_eq!(look(&[outside, person], &area), None);
+        assert_counts_in_its_area(look, Label::BinOpen);
     }
 }

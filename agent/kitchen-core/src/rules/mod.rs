@@ -281,9 +281,13 @@ mod tests {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    use crate::detection::{Label, Rect};
+    use std::collections::BTreeSet;
+
+    use super::{Hit, Look, Looked};
+    use crate::detection::{Attributes, Label, Rect};
     use crate::time::Mono;
     use crate::tracker::Track;
+    use crate::zone::Area;
 
     pub(crate) fn track(label: Label, score: f32, [x, y, w, h]: [f32; 4]) -> Track {
         let (rect, at) = (Rect::new(x, y, w, h), Mono::ZERO);
@@ -292,9 +296,37 @@ pub(crate) mod testing {
     }
 
     /// A person of whom a classifier has just said this.
-    pub(crate) fn judged(rect: [f32; 4], scores: &[(Label, f32)]) -> Track {
-        let attributes: crate::detection::Attributes = scores.iter().copied().collect();
+    fn judged(rect: [f32; 4], scores: [(Label, f32); 3]) -> Track {
+        let attributes = Attributes::from(scores);
         let asked = attributes.keys().copied().collect();
         Track { attributes, asked, ..track(Label::Person, 0.9, rect) }
+    }
+
+    /// `look` hits whoever is judged to be `label`, not who is `opposite` or unknown, and only when somebody was asked.
+    #[track_caller]
+    pub(crate) fn assert_acts_on_attribute(look: Look, label: Label, opposite: Label) {
+        let everywhere = Area::whole_picture();
+        let scores = |is, is_not, unknown| [(label, is), (opposite, is_not), (Label::Unknown, unknown)];
+        let violator = judged([0.1, 0.1, 0.2, 0.8], scores(0.8, 0.1, 0.1));
+        let other = judged([0.6, 0.1, 0.2, 0.8], scores(0.1, 0.8, 0.1));
+        let unknown = judged([0.6, 0.1, 0.2, 0.8], scores(0.1, 0.0, 0.9));
+        let Looked::Hit(hit) = look(&[other.clone(), violator.clone()], &everywhere) else { panic!("no hit") };
+        assert_eq!((hit.score, hit.boxes.len(), hit.boxes[0].rect), (0.8, 1, violator.rect));
+        assert_eq!(look(&[other, unknown], &everywhere), Looked::Clear);
+        // Between two looks of the classifier there is none of the rule.
+        let waiting = Track { asked: BTreeSet::new(), ..violator };
+        assert_eq!(look(&[waiting], &everywhere), Looked::NotAsked);
+        assert_eq!(look(&[], &everywhere), Looked::NotAsked);
+    }
+
+    /// `look` hits what is seen as `label` inside of its area, and nothing else.
+    #[track_caller]
+    pub(crate) fn assert_counts_in_its_area(look: fn(&[Track], &Area) -> Option<Hit>, label: Label) {
+        let area = Area::zone("left", vec![[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]);
+        let (inside, outside) = (track(label, 0.7, [0.1, 0.4, 0.2, 0.3]), track(label, 0.9, [0.6, 0.4, 0.2, 0.3]));
+        let person = track(Label::Person, 0.9, [0.1, 0.4, 0.2, 0.3]);
+        let hit = look(&[inside.clone(), outside.clone(), person.clone()], &area).expect("one inside");
+        assert_eq!((hit.score, hit.boxes), (0.7, vec![inside.detection()]));
+        assert_eq!(look(&[outside, person], &area), None);
     }
 }

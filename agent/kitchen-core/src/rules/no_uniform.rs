@@ -13,29 +13,10 @@ pub fn look(tracks: &[Track], area: &Area) -> Looked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::testing::judged;
+    use crate::rules::testing::assert_acts_on_attribute;
 
     #[test]
     fn other_clothes_count_and_unknown_ones_do_not() {
-        let everywhere = Area::whole_picture();
-        let violator = judged(
-            [0.1, 0.1, 0.2, 0.8],
-            &[(Label::OtherClothes, 0.8), (Label::WorkClothes, 0.1), (Label::Unknown, 0.1)],
-        );
-        let other = judged(
-            [0.6, 0.1, 0.2, 0.8],
-            &[(Label::OtherClothes, 0.1), (Label::WorkClothes, 0.8), (Label::Unknown, 0.1)],
-        );
-        let unknown = judged(
-            [0.6, 0.1, 0.2, 0.8],
-            &[(Label::OtherClothes, 0.1), (Label::WorkClothes, 0.0), (Label::Unknown, 0.9)],
-        );
-        let Looked::Hit(hit) = look(&[other.clone(), violator.clone()], &everywhere) else { panic!("no hit") };
-        assert_eq!((hit.score, hit.boxes.len(), hit.boxes[0].rect), (0.8, 1, violator.rect));
-        assert_eq!(look(&[other, unknown], &everywhere), Looked::Clear);
-        // Between two looks of the classifier there is none of the rule.
-        let waiting = Track { asked: Default::default(), ..violator };
-        assert_eq!(look(&[waiting], &everywhere), Looked::NotAsked);
-        assert_eq!(look(&[], &everywhere), Looked::NotAsked);
+        assert_acts_on_attribute(look, Label::OtherClothes, Label::WorkClothes);
     }
 }

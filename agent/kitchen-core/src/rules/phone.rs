@@ -23,10 +23,7 @@ pub fn look(tracks: &[Track], area: &Area) -> Option<Hit> {
 }
 
 fn is_within_reach(phone: Rect, person: Rect) -> bool {
-    let [x, y] = phone.centre();
-    let (dx, dy) = (person.w * REACH, person.h * REACH);
-    let across = (person.x - dx..=person.x + person.w + dx).contains(&x);
-    across && (person.y - dy..=person.y + person.h + dy).contains(&y) && phone.area() < person.area() / 2.0
+    person.widened(REACH, REACH).contains(phone.centre()) && phone.area() < person.area() / 2.0
 }
 
 #[cfg(test)]

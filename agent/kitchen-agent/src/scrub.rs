@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use self::known::Known;
-use self::view::View;
+use self::view::{Undone, View};
 use crate::cli::Cli;
 use crate::config_file;
 
@@ -81,17 +81,22 @@ impl Scrubber {
     #[must_use]
     pub fn scrub<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut found = Vec::new();
-        let mut view = View::of(text);
-        for level in 0..=LEVELS {
-            let mut note = |range: Range<usize>| found.push(widened(text, view.original(range)));
-            pattern::find(view.bytes(), &mut note);
-            if let Some(known) = &self.known {
-                known.find(view.bytes(), &mut note);
-            }
-            let Some(next) = (level < LEVELS).then(|| view.unescaped()).flatten() else { break };
-            view = next;
-        }
+        self.find(text, &View::of(text), 0, &mut found);
         if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(without(text, found)) }
+    }
+
+    /// Ranges of `text` in which `view`, and what it encodes, holds a secret.
+    fn find(&self, text: &str, view: &View, level: usize, found: &mut Vec<Range<usize>>) {
+        let mut note = |range: Range<usize>| found.push(widened(text, view.original(range)));
+        pattern::find(view.bytes(), &mut note);
+        if let Some(known) = &self.known {
+            known.find(view.bytes(), &mut note);
+        }
+        if level < LEVELS {
+            for next in Undone::EACH.into_iter().filter_map(|undone| view.unescaped(undone)) {
+                self.find(text, &next, level + 1, found);
+            }
+        }
     }
 
     /// Strings only: numbers and the names of keys stay, so that a reader still understands the document.
@@ -208,6 +213,18 @@ mod tests {
         let scrubber = Scrubber::new(&["kitchen-Secret-7731".to_owned()], "/etc/kitchen-agent");
         assert_eq!(scrubber.scrub("kitchen-agent: kitchen-Secret-7731"), "kitchen-agent: ***");
         assert_eq!(scrubber.scrub("cut off: n-Secret-7"), "cut off: ***");
+    }
+
+    #[test]
+    fn a_secret_that_looks_encoded_itself_is_found_however_it_is_written() {
+        let secret = r"!A0\+%a0";
+        let scrubber = Scrubber::new(&[secret.to_owned()], "");
+        for text in
+            [secret.to_owned(), format!("{secret:?}"), serde_json::to_string(&format!("{secret:?}")).expect("JSON")]
+        {
+            let clean = scrubber.scrub(&text).into_owned();
+            assert!(!clean.contains("!A0"), "{clean} of {text}");
+        }
     }
 
     #[test]

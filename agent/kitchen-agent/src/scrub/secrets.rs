@@ -61,6 +61,6 @@ fn file(path: &str) -> Option<String> {
 }
 
 fn decoded(secret: &str) -> Option<String> {
-    let view = super::View::of(secret).unescaped()?;
+    let view = super::View::of(secret).unescaped(super::Undone::All)?;
     String::from_utf8(view.bytes().to_vec()).ok()
 }

@@ -2,6 +2,18 @@
 
 use std::ops::Range;
 
+/// Which ways of writing are undone. A password may hold what looks like another way, so each is also undone alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Undone {
+    All,
+    Percent,
+    Backslash,
+}
+
+impl Undone {
+    pub const EACH: [Self; 3] = [Self::All, Self::Percent, Self::Backslash];
+}
+
 /// Bytes, and for each of them where it began in the original text.
 #[derive(Debug)]
 pub(super) struct View {
@@ -24,15 +36,19 @@ impl View {
         self.starts[range.start]..self.starts[range.end]
     }
 
-    /// One level of encoding undone; none where there is none.
-    pub fn unescaped(&self) -> Option<Self> {
-        if !self.bytes.iter().any(|byte| matches!(byte, b'%' | b'\\')) {
+    /// One level of encoding undone; none where there is none, or where all at once are the same.
+    pub fn unescaped(&self, undone: Undone) -> Option<Self> {
+        let [percent, backslash] = [b'%', b'\\'].map(|sign| self.bytes.contains(&sign));
+        let is_worth_it = if undone == Undone::All { percent || backslash } else { percent && backslash };
+        if !is_worth_it {
             return None;
         }
         let mut next = Self { bytes: Vec::with_capacity(self.bytes.len()), starts: Vec::new() };
         let mut at = 0;
         while at < self.bytes.len() {
-            let (meant, length) = unescape(&self.bytes[at..]);
+            let is_left = matches!((undone, self.bytes[at]), (Undone::Percent, b'\\') | (Undone::Backslash, b'%'));
+            let (meant, length) =
+                if is_left { (Meant::Byte([self.bytes[at]]), 1) } else { unescape(&self.bytes[at..]) };
             for byte in meant.bytes() {
                 next.bytes.push(*byte);
                 next.starts.push(self.starts[at]);

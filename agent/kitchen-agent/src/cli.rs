@@ -200,9 +200,13 @@ pub enum OutboxCommand {
         The beginning of an id is enough where it is the only one.")]
     Show { id: String },
     /// Sends a set-aside message again
-    Requeue(Later),
-    /// Gives a message up
-    Drop(Later),
+    #[command(after_help = "Example:\n  kitchen-agent outbox requeue k7f3qa.17.42\n\n\
+        Its attempts are counted from zero. It is sent as soon as its turn comes.")]
+    Requeue { id: String },
+    /// Gives a message up for good; the district is told
+    #[command(after_help = "Example:\n  kitchen-agent outbox drop k7f3qa.17.42\n\n\
+        The alert, its picture and its clip stay on the box. A record tells the district what it will never get.")]
+    Drop { id: String },
 }
 
 #[derive(Debug, Args)]

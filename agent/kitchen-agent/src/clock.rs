@@ -42,7 +42,8 @@ pub fn has_own_clock() -> bool {
     Path::new("/dev/rtc0").exists()
 }
 
-/// Reads the kernel's clocks. The wall clock never goes below the floor.
+/// Reads the kernel's clocks. A clock that nobody has set right never shows less than the floor. One that is
+/// synchronised is right even below it: the floor was saved by a clock that ran ahead.
 #[derive(Debug)]
 pub struct SystemClock {
     floor_ms: AtomicI64,
@@ -69,11 +70,12 @@ impl Clock for SystemClock {
 
     fn stamp(&self) -> Stamp {
         let now = now().as_unix_millis();
+        if is_synchronised() && now >= built().as_unix_millis() {
+            return Stamp { mono: self.mono(), wall: Wall::from_unix_millis(now), quality: TimeQuality::Ntp };
+        }
         let floor = self.floor_ms.load(Ordering::Relaxed);
         let quality = if now < floor {
             TimeQuality::Floor
-        } else if is_synchronised() {
-            TimeQuality::Ntp
         } else if has_own_clock() {
             TimeQuality::Rtc
         } else {

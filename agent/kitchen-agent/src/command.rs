@@ -25,6 +25,7 @@ use unicode_width::UnicodeWidthStr as _;
 use crate::cli::{
     AlertsCommand, CameraCommand, Cli, Command, ConfigCommand, Exit, Language, ModelCommand, OutboxCommand,
 };
+use crate::control::OutboxChange;
 use crate::notice::notice;
 use crate::scrub;
 use crate::text::{self, text};
@@ -47,6 +48,8 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Alerts(AlertsCommand::Show { id }) => alert_show::run(cli, id),
         Command::Outbox(OutboxCommand::List { limit }) => outbox::list(cli, *limit),
         Command::Outbox(OutboxCommand::Show { id }) => outbox::show(cli, id),
+        Command::Outbox(OutboxCommand::Requeue { id }) => outbox::change(cli, id, OutboxChange::Requeue),
+        Command::Outbox(OutboxCommand::Drop { id }) => outbox::change(cli, id, OutboxChange::Drop),
         Command::Log(arguments) => log::run(cli, arguments),
         Command::Bundle(arguments) => bundle::run(cli, arguments),
         Command::Check { names } => check::run(cli, names),

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use kitchen_core::time::Stamp;
+use kitchen_store::{Store, StoreError};
 use kitchen_uplink::explain::LinkReason;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -35,9 +37,35 @@ enum Request {
     Delivery {
         id: String,
     },
+    /// Queue a message of the outbox again, or give it up; answered by whether it was there.
+    ChangeOutbox {
+        change: OutboxChange,
+        id: String,
+    },
     /// Of a newer program.
     #[serde(other)]
     Unknown,
+}
+
+/// What a technician does with a waiting message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutboxChange {
+    Requeue,
+    Drop,
+}
+
+impl OutboxChange {
+    /// Whether the message was there.
+    ///
+    /// # Errors
+    /// When the store can't be written.
+    pub fn make(self, store: &Store, id: &str, now: Stamp) -> Result<bool, StoreError> {
+        match self {
+            Self::Requeue => store.outbox_requeue(id),
+            Self::Drop => store.outbox_drop(id, now),
+        }
+    }
 }
 
 /// How far a record has come, and how the link fares.
@@ -119,6 +147,15 @@ async fn answer(stream: UnixStream, status: Arc<AgentStatus>) -> Result<()> {
             let report = tokio::task::spawn_blocking(move || delivered(&status, &id)).await??;
             serde_json::to_vec(&report)?
         }
+        Request::ChangeOutbox { change, id } => {
+            let was_there = tokio::task::spawn_blocking(move || {
+                let was_there = change.make(&status.store, &id, status.clock.stamp())?;
+                info!(message = id, ?change, was_there, "outbox changed by hand");
+                status.wake.notify_one();
+                anyhow::Ok(was_there)
+            });
+            serde_json::to_vec(&json!({ "was_there": was_there.await?? }))?
+        }
         Request::Unknown => serde_json::to_vec(&json!({ "error": "unknown request" }))?,
     };
     reply.push(b'\n');
@@ -171,6 +208,15 @@ pub fn agent_state(path: &Path) -> AgentState {
 pub fn send_record(path: &Path, kind: &str) -> Result<String> {
     let answer: serde_json::Value = ask(path, &Request::SendRecord { kind: kind.to_owned() })?;
     answer["id"].as_str().map(str::to_owned).with_context(|| notice!("control-other-version", Fault::AgentDown))
+}
+
+/// Changes a message of the running agent's outbox; whether it was there.
+///
+/// # Errors
+/// When the agent does not do it.
+pub fn change_outbox(path: &Path, change: OutboxChange, id: &str) -> Result<bool> {
+    let answer: serde_json::Value = ask(path, &Request::ChangeOutbox { change, id: id.to_owned() })?;
+    answer["was_there"].as_bool().with_context(|| notice!("control-other-version", Fault::AgentDown))
 }
 
 /// How far that record has come.

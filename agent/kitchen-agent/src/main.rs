@@ -20,6 +20,7 @@ mod fault;
 mod frame_slot;
 mod health;
 mod help;
+mod housekeeping;
 mod language;
 mod log;
 mod machine;

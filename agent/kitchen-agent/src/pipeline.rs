@@ -33,6 +33,7 @@ use crate::desk_job::{Answer, DeskJob};
 use crate::evidence::Recorder;
 use crate::fault::Fault;
 use crate::frame_slot::FrameSlot;
+use crate::housekeeping::Housekeeping;
 use crate::machine::Machine;
 use crate::main_stream::{CloseView, NewestKeyframe};
 use crate::notice::notice;
@@ -46,7 +47,6 @@ const UNITS: usize = 64;
 /// Violations between the analyses and the alert desk; beyond it the analyses wait.
 const VIOLATIONS: usize = 64;
 /// How often the time is saved as the floor for the next start.
-const SAVE_TIME_EVERY: Duration = Duration::from_secs(600);
 /// Without progress for so long a stage hangs and is started again.
 const CAPTURE_PATIENCE: Duration = Duration::from_secs(15);
 /// A look takes a quarter of a second on the slowest board, 10 s on an emulated one.
@@ -158,13 +158,15 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     });
     start_uplink(&mut supervisor, &config, &status, &wake, link_sender, &stopped)?;
     let control = tokio::spawn(control::serve(control::socket_path(&config.device.state_dir), Arc::clone(&status)));
-    let keeping = tokio::spawn(keep_house(store.clone(), Arc::clone(&clock), Arc::clone(&wake)));
+    let house = Housekeeping::new(&config, store.clone(), Arc::clone(&clock), Arc::clone(&wake));
+    let damage = house.damage();
+    let keeping = tokio::spawn(house.run());
     info!(device = %config.device.id, cameras = config.cameras.len(), "agent running");
     supervise::notify("READY=1");
 
     let patient = store.clone();
     let watched = tokio::task::spawn_blocking(move || {
-        let failed = || match patient.busy_for() > STORE_PATIENCE {
+        let failed = || match patient.busy_for() > STORE_PATIENCE || damage.is_found() {
             true => Some("store"),
             // Without a desk alerts would be dropped in silence.
             false => desk.is_finished().then_some("alerts"),
@@ -205,6 +207,7 @@ fn open_store(config: &Config, clock: &SystemClock) -> Result<Store> {
     if let Some(saved) = store.saved_time() {
         clock.raise_floor(saved);
     }
+    store.tell_losses(clock.stamp())?;
     for alert in store.open_alerts()? {
         let body = closed_by_restart(alert.body);
         store.append_alert_record(clock.stamp(), &alert.alert_id, AlertRecord::Closed, body)?;
@@ -481,24 +484,6 @@ async fn watch_machine(
                 break;
             }
         }
-    }
-}
-
-/// Saves the time and expires what has waited too long.
-async fn keep_house(store: Store, clock: Arc<dyn Clock>, wake: Arc<Notify>) {
-    let mut every = tokio::time::interval(SAVE_TIME_EVERY);
-    loop {
-        every.tick().await;
-        let (store, stamp, wake) = (store.clone(), clock.stamp(), Arc::clone(&wake));
-        let kept = tokio::task::spawn_blocking(move || {
-            store.save_time(stamp.wall);
-            match store.expire(stamp) {
-                Ok(0) => {}
-                Ok(_) => wake.notify_one(),
-                Err(error) => error!(error = &error as &dyn std::error::Error, "expiry failed"),
-            }
-        });
-        let _ = kept.await;
     }
 }
 

@@ -85,6 +85,9 @@ pub struct StatusReport {
     pub outbox: Option<OutboxHealth>,
     pub link: LinkReport,
     pub disk: Option<DiskReport>,
+    /// Given to the disk by the agent since its start: a memory card bears only so many.
+    #[serde(default)]
+    pub written_bytes: Option<u64>,
     pub temperature_c: Option<f32>,
     /// How often each stage failed and was started again since the agent's start.
     #[serde(default)]
@@ -187,6 +190,7 @@ impl AgentStatus {
                 district_silent: link.is_district_silent,
             },
             disk: disk(&self.state_dir),
+            written_bytes: written_bytes(),
             temperature_c: crate::health::temperature_c(&crate::health::sysfs()),
             restarts: self.restarts(),
             slowed_by: self.machine.slowed_by(),
@@ -267,6 +271,12 @@ fn camera_report(camera: &CameraCounters) -> CameraReport {
     }
 }
 
+fn written_bytes() -> Option<u64> {
+    let counters = std::fs::read_to_string("/proc/self/io").ok()?;
+    counters.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
+}
+
+#[must_use]
 pub fn disk(folder: &Path) -> Option<DiskReport> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     Some(DiskReport { free_bytes: disk.f_bavail * disk.f_frsize, total_bytes: disk.f_blocks * disk.f_frsize })

@@ -5,6 +5,7 @@
 pub mod alert;
 pub mod attributes;
 pub mod caps;
+pub mod clock_watch;
 pub mod closer;
 pub mod config;
 pub mod detection;

@@ -361,12 +361,12 @@ fn read_alert(connection: &Connection, layout: &Layout, head: Head) -> Result<Al
     let envelope: Envelope = serde_json::from_slice(&newest).during("read", &id)?;
     let body: AlertBody = serde_json::from_value(envelope.body).during("read", &id)?;
     let snapshot = connection
-        .prepare_cached("SELECT file, original_file FROM snapshots WHERE alert_id = ?1")
+        .prepare_cached("SELECT file, original_file FROM snapshots WHERE alert_id = ?1 AND evicted_at IS NULL")
         .and_then(|mut query| query.query_row([&id], |row| Ok((row.get(0)?, row.get(1)?))).optional())
         .during("read", &id)?;
     let (file, original): (Option<String>, Option<String>) = snapshot.unzip();
     let clip: Option<String> = connection
-        .prepare_cached("SELECT file FROM clips WHERE alert_id = ?1 ORDER BY rowid DESC LIMIT 1")
+        .prepare_cached("SELECT file FROM clips WHERE alert_id = ?1 AND evicted_at IS NULL ORDER BY rowid DESC LIMIT 1")
         .and_then(|mut query| query.query_row([&id], |row| row.get(0)).optional())
         .during("read", &id)?;
     Ok(AlertRow {

@@ -1,7 +1,6 @@
 //! The connection and what stands around it: settings, lock, identity, folders.
 //! Lives on the store's thread; everything durable goes through `synchronous=FULL`.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use rusqlite::{Connection, Transaction};
 use crate::error::{During as _, StoreError};
 use crate::files::{self, Layout};
 use crate::identity::Identity;
-use crate::schema;
+use crate::{eviction, rescue, schema};
 
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The write-ahead log is cut back to this after a burst.
@@ -31,24 +30,23 @@ impl Database {
         let layout = Layout::new(directory);
         layout.create()?;
         let lock = layout.lock()?;
+        rescue::ensure_sound(&layout)?;
         let mut connection = Connection::open(&layout.database)
             .map_err(|source| StoreError::Open { path: layout.database.clone(), source })?;
         configure(&connection)?;
         schema::migrate(&mut connection)?;
         files::sync_folder(&layout.directory)?;
         let identity = Identity::open(&mut connection, device, boot_id)?;
-        let database = Self { connection, identity, layout, _lock: lock };
+        let mut database = Self { connection, identity, layout, _lock: lock };
         database.remove_orphans()?;
+        database.empty_garbage()?;
+        let _ = database.ensure_reserve();
         Ok(database)
     }
 
     fn remove_orphans(&self) -> Result<(), StoreError> {
-        let pictures = "SELECT file FROM snapshots UNION ALL SELECT original_file FROM snapshots";
-        for (folder, sql) in [(&self.layout.snapshots, pictures), (&self.layout.clips, "SELECT file FROM clips")] {
-            let read = |connection: &Connection| {
-                connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<String>>>()
-            };
-            let named = read(&self.connection).during("list", "files")?;
+        let [snapshots, clips] = eviction::named_files(&self.connection)?;
+        for (folder, named) in [(&self.layout.snapshots, snapshots), (&self.layout.clips, clips)] {
             let removed = files::remove_orphans(folder, &self.identity.store, &named)?;
             if removed > 0 {
                 tracing::info!(folder = %folder.display(), removed, "files of interrupted writes removed");
@@ -102,7 +100,7 @@ impl Database {
     }
 }
 
-fn configure(connection: &Connection) -> Result<(), StoreError> {
+pub(crate) fn configure(connection: &Connection) -> Result<(), StoreError> {
     const SUBJECT: &str = "the connection";
     connection.busy_timeout(BUSY_TIMEOUT).during("configure", SUBJECT)?;
     let mode: String = connection

@@ -46,6 +46,9 @@ pub enum StoreError {
     #[error("the file {} has not the hash of its row any more; check the disk", .path.display())]
     Damaged { path: PathBuf },
 
+    #[error("the record {id} is not what was once stored; check the disk")]
+    DamagedRecord { id: String },
+
     #[error("could not start the store's thread; check memory and limits")]
     Thread { source: io::Error },
 
@@ -73,7 +76,7 @@ impl StoreError {
                 cause_of_database(source)
             }
             Self::Missing { .. } => StoreCause::NeverMade,
-            Self::Damaged { .. } | Self::Json { .. } => StoreCause::Damaged,
+            Self::Damaged { .. } | Self::DamagedRecord { .. } | Self::Json { .. } => StoreCause::Damaged,
             _ => StoreCause::Other,
         }
     }
@@ -89,7 +92,17 @@ fn cause_of_io(error: &io::Error) -> StoreCause {
 }
 
 fn cause_of_database(error: &rusqlite::Error) -> StoreCause {
-    use rusqlite::ErrorCode;
+    use rusqlite::{Error, ErrorCode};
+    // A value that is not what was written.
+    if matches!(
+        error,
+        Error::FromSqlConversionFailure(..)
+            | Error::InvalidColumnType(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::Utf8Error(..)
+    ) {
+        return StoreCause::Damaged;
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreCause::DiskFull,
         Some(ErrorCode::ReadOnly) => StoreCause::ReadOnly,

@@ -17,6 +17,8 @@ pub(crate) struct Layout {
     pub database: PathBuf,
     pub snapshots: PathBuf,
     pub clips: PathBuf,
+    /// Bytes that nothing uses, given up when the disk is full so that the database can still be written.
+    pub reserve: PathBuf,
 }
 
 impl Layout {
@@ -26,6 +28,7 @@ impl Layout {
             database: directory.join("agent.db"),
             snapshots: directory.join("snapshots"),
             clips: directory.join("clips"),
+            reserve: directory.join("reserve"),
         }
     }
 

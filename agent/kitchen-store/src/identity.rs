@@ -105,7 +105,7 @@ pub(crate) fn saved_time(connection: &Connection) -> Result<Option<Wall>, StoreE
 }
 
 /// `fastrand` is seeded by the operating system, so boxes flashed from one image differ.
-fn random_store_id() -> String {
+pub(crate) fn random_store_id() -> String {
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     (0..STORE_ID_LENGTH).map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())])).collect()
 }

@@ -5,17 +5,20 @@
 mod alerts;
 mod database;
 mod error;
+mod eviction;
 mod expiry;
 mod files;
 mod identity;
 mod outbox;
 mod outbox_list;
 mod reader;
+mod rescue;
 mod schema;
 mod store;
 
 pub use alerts::{AlertRow, NewClip, NewSnapshot, OpenedAlert, RecordRow};
 pub use error::{StoreCause, StoreError};
+pub use eviction::{Quotas, Tidied};
 pub use outbox_list::{OutboxContent, OutboxRow};
 pub use reader::Reader;
 pub use store::{OpenOptions, Store};

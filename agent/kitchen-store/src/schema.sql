@@ -48,7 +48,8 @@ CREATE TABLE snapshots (
     original_bytes INTEGER NOT NULL,
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
-    receipted_at INTEGER
+    receipted_at INTEGER,
+    evicted_at INTEGER
 ) STRICT;
 
 CREATE TABLE clips (
@@ -57,7 +58,8 @@ CREATE TABLE clips (
     file TEXT NOT NULL,
     bytes INTEGER NOT NULL,
     init TEXT NOT NULL,
-    stored_at INTEGER
+    stored_at INTEGER,
+    evicted_at INTEGER
 ) STRICT;
 CREATE INDEX clips_alert ON clips (alert_id);
 
@@ -75,3 +77,20 @@ CREATE TABLE outbox (
     set_aside TEXT
 ) STRICT;
 CREATE INDEX outbox_order ON outbox (priority, position) WHERE set_aside IS NULL;
+
+CREATE TABLE garbage (
+    position INTEGER PRIMARY KEY,
+    folder TEXT NOT NULL,
+    file TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE losses (
+    position INTEGER PRIMARY KEY,
+    body TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE compatibility (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    oldest_program INTEGER NOT NULL
+) STRICT;
+INSERT INTO compatibility VALUES (1, 2);

@@ -17,9 +17,10 @@ use serde_json::Value;
 
 use crate::alerts::{self, AlertRow, NewClip, NewSnapshot, OpenedAlert};
 use crate::database::Database;
-use crate::error::StoreError;
+use crate::error::{StoreCause, StoreError};
+use crate::eviction::{Quotas, Room, Tidied};
 use crate::reader::Reader;
-use crate::{identity, outbox};
+use crate::{identity, outbox, rescue};
 
 /// Calls that may wait for the store's thread; further callers block.
 const CALLS: usize = 64;
@@ -126,7 +127,22 @@ impl Store {
         body: AlertBody,
         snapshot: Option<NewSnapshot>,
     ) -> Result<OpenedAlert, StoreError> {
-        self.call("store an alert", move |database| database.open_alert(stamp, body, snapshot.as_ref()))
+        self.call("store an alert", move |database| {
+            if snapshot.is_some() {
+                let whole = database.with_room(stamp, Room::ByEviction, |database| {
+                    database.open_alert(stamp, body.clone(), snapshot.as_ref())
+                });
+                match whole {
+                    Err(error) if error.cause() == StoreCause::DiskFull => {
+                        // Better an alert without its picture than none.
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(error, "the disk is full: alert without picture");
+                    }
+                    whole => return whole,
+                }
+            }
+            database.with_room(stamp, Room::WithReserve, |database| database.open_alert(stamp, body.clone(), None))
+        })
     }
 
     /// Stores a further record of an alert; `closed` closes it at `stamp`, with the body's reason, once.
@@ -140,7 +156,9 @@ impl Store {
     ) -> Result<MessageId, StoreError> {
         let alert_id = alert_id.clone();
         self.call("store an alert's record", move |database| {
-            database.append_alert_record(stamp, &alert_id, record, body)
+            database.with_room(stamp, Room::WithReserve, |database| {
+                database.append_alert_record(stamp, &alert_id, record, body.clone())
+            })
         })
     }
 
@@ -153,13 +171,36 @@ impl Store {
         body: AlertBody,
     ) -> Result<ClipRef, StoreError> {
         let alert_id = alert_id.clone();
-        self.call("store a clip", move |database| database.attach_clip(stamp, &alert_id, &clip, body))
+        self.call("store a clip", move |database| {
+            database.with_room(stamp, Room::ByEviction, |database| {
+                database.attach_clip(stamp, &alert_id, &clip, body.clone())
+            })
+        })
     }
 
     /// Stores a record about the box itself for the topic `record`; `kind` is the envelope's type.
     pub fn append_record(&self, stamp: Stamp, kind: &str, body: Value) -> Result<MessageId, StoreError> {
         let kind = kind.to_owned();
-        self.call("store a record", move |database| database.append_record(stamp, &kind, body))
+        self.call("store a record", move |database| {
+            database.with_room(stamp, Room::WithReserve, |database| database.append_record(stamp, &kind, body.clone()))
+        })
+    }
+
+    /// Makes records of the losses that were found while the store was opened; how many.
+    pub fn tell_losses(&self, now: Stamp) -> Result<usize, StoreError> {
+        self.call("tell losses", move |database| database.tell_losses(now))
+    }
+
+    /// Keeps files and database within `quotas`, the least needed going first. A call does a part of a long work:
+    /// call it every minute.
+    pub fn tidy(&self, now: Stamp, quotas: Quotas) -> Result<Tidied, StoreError> {
+        self.call("tidy the store", move |database| database.tidy(now, &quotas))
+    }
+
+    /// Has the next start set the database aside and rescue what it holds.
+    pub fn mark_damaged(&self, damage: &str) -> Result<(), StoreError> {
+        let damage = damage.to_owned();
+        self.call("mark the database as damaged", move |database| rescue::mark_damaged(&database.layout, &damage))
     }
 
     /// Alerts that are not closed, oldest first.
@@ -216,6 +257,18 @@ impl Store {
     pub fn outbox_set_aside(&self, id: &str, reason: &str, now: Stamp) -> Result<bool, StoreError> {
         let (id, reason) = (id.to_owned(), reason.to_owned());
         self.call("set a message aside", move |database| database.outbox_set_aside(&id, &reason, now))
+    }
+
+    /// Has a message sent anew, as if it had never been tried or set aside. Whether it is there.
+    pub fn outbox_requeue(&self, id: &str) -> Result<bool, StoreError> {
+        let id = id.to_owned();
+        self.call("queue a message again", move |database| database.outbox_requeue(&id))
+    }
+
+    /// Gives up a message for good, and records the loss. Whether it was there.
+    pub fn outbox_drop(&self, id: &str, now: Stamp) -> Result<bool, StoreError> {
+        let id = id.to_owned();
+        self.call("drop a message", move |database| database.outbox_drop(&id, now))
     }
 
     /// How much waits, and since when.

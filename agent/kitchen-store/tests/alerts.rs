@@ -236,8 +236,10 @@ fn a_database_of_a_newer_agent_is_refused() {
     drop(open(dir.path(), "boot-a"));
     let connection = rusqlite::Connection::open(dir.path().join("agent.db")).expect("database");
     connection.pragma_update(None, "user_version", 99).expect("pragma");
-    drop(connection);
     let options = kitchen_store::OpenOptions { dir: dir.path(), device: "mh07-000123", boot_id: "boot-a" };
+    drop(Store::open(options).expect("an update that can be taken back"));
+    connection.execute("UPDATE compatibility SET oldest_program = 98", []).expect("update");
+    drop(connection);
     let error = Store::open(options).expect_err("newer");
     assert!(matches!(error, StoreError::SchemaNewer { found: 99, .. }), "{error}");
     assert!(matches!(Store::read_only(dir.path()), Err(StoreError::SchemaNewer { .. })));

@@ -11,8 +11,8 @@ use std::time::Duration;
 use kitchen_core::time::Wall;
 use kitchen_store::{OpenOptions, Store};
 use kitchen_test_support::{
-    Agent, AgentConfig, District, Finished, Identity, Mosquitto, RtspCamera, repository, run, system, videos,
-    wait_until,
+    Agent, AgentConfig, Disk, District, Finished, Identity, Mosquitto, RtspCamera, assert_root_user, repository, run,
+    system, videos, wait_until,
 };
 use serde_json::Value;
 
@@ -315,36 +315,6 @@ fn a_box_whose_certificate_has_expired() {
     let config = site.config();
     let _ = site.broker.certificates().expired_device(DEVICE);
     assert_root(check(&config), "certificate.expiry", "K-LNK-11", &LINK[2..]);
-}
-
-/// A file system of its own for the box's state.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(folder: &Path, options: &str) -> Self {
-        assert_root_user();
-        fs::create_dir_all(folder).unwrap();
-        let mut mount = Command::new(system("mount", "mount"));
-        mount.args(["-t", "tmpfs", "-o", options, "kitchen-test"]).arg(folder);
-        let _ = run(&mut mount).expect_code(0);
-        Self(folder.to_owned())
-    }
-
-    fn make_read_only(&self) {
-        let mut mount = Command::new(system("mount", "mount"));
-        let _ = run(mount.args(["-o", "remount,ro"]).arg(&self.0)).expect_code(0);
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = run(Command::new("umount").arg("--lazy").arg(&self.0));
-    }
-}
-
-fn assert_root_user() {
-    let is_root = fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0).unwrap();
-    assert!(is_root, "this test mounts a disk: run it as root, e.g. sudo tests/run.sh");
 }
 
 /// A store as a box has it that has sent something.

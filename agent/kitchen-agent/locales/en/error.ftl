@@ -99,6 +99,7 @@ store-closed-alert = the alert { $id } is closed already
 store-closed-alert-next = see kitchen-agent alerts list
 store-file = can't write or read { $path }
 store-file-damaged = the file { $path } was changed or damaged
+store-record-damaged = the record { $id } is not what was once stored
 store-open = can't open the database { $path }
 store-file-system = the file system of device.state_dir does not suit the database
 store-file-system-next = put device.state_dir on ext4, not on a network or FAT disk

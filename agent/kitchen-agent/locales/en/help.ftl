@@ -110,7 +110,19 @@ help-outbox-show-examples =
     Example:
     {"  "}kitchen-agent outbox show k7f3qa.17.42 --json
 help-outbox-requeue = Sends a set-aside message again
-help-outbox-drop = Gives a message up
+help-outbox-requeue-id = Its id, or the beginning of one
+help-outbox-requeue-examples =
+    Example:
+    {"  "}kitchen-agent outbox requeue k7f3qa.17.42
+
+    Its attempts are counted from zero. It is sent as soon as its turn comes.
+help-outbox-drop = Gives a message up for good; the district is told
+help-outbox-drop-id = Its id, or the beginning of one
+help-outbox-drop-examples =
+    Example:
+    {"  "}kitchen-agent outbox drop k7f3qa.17.42
+
+    The alert, its picture and its clip stay on the box. A record tells the district what it will never get.
 help-budget = The month in bytes and yuan
 help-enrol = Claim, key, certificate
 help-accept = The acceptance test of a site

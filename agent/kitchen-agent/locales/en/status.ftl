@@ -32,6 +32,8 @@ status-link-down = { $broker } not connected
 status-link-receipt = last receipt { $time }
 status-link-silent = the district acknowledges nothing
 status-disk = { $free } of { $total } GB free
+status-written = , { $megabytes } MB written since the start
+status-written-daily = {" "}({ $megabytes } MB a day)
 status-temperature = { $degrees } °C
 
 status-time-ntp = from the network

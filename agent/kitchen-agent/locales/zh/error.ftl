@@ -99,6 +99,7 @@ store-closed-alert = 报警 { $id } 已结束
 store-closed-alert-next = 用 kitchen-agent alerts list 查看报警
 store-file = 无法读写 { $path }
 store-file-damaged = 文件 { $path } 被改动或已损坏
+store-record-damaged = 记录 { $id } 与当初存入的不一致
 store-open = 无法打开数据库 { $path }
 store-file-system = device.state_dir 所在的文件系统不适合数据库
 store-file-system-next = 把 device.state_dir 放到 ext4 分区，不要用网络盘或 FAT

@@ -110,7 +110,19 @@ help-outbox-show-examples =
     示例：
     {"  "}kitchen-agent outbox show k7f3qa.17.42 --json
 help-outbox-requeue = 重新发送已搁置的消息
-help-outbox-drop = 放弃一条消息
+help-outbox-requeue-id = 消息编号，或其开头部分
+help-outbox-requeue-examples =
+    示例：
+    {"  "}kitchen-agent outbox requeue k7f3qa.17.42
+
+    尝试次数从零计起，轮到时即发送。
+help-outbox-drop = 彻底放弃一条消息，并告知平台
+help-outbox-drop-id = 消息编号，或其开头部分
+help-outbox-drop-examples =
+    示例：
+    {"  "}kitchen-agent outbox drop k7f3qa.17.42
+
+    报警、图片和视频仍留在盒子里。平台会收到一条记录，得知哪条消息不会再来。
 help-budget = 本月流量和费用（元）
 help-enrol = 设备登记：申领、密钥、证书
 help-accept = 现场验收测试

@@ -32,6 +32,8 @@ status-link-down = { $broker } 未连接
 status-link-receipt = 最近回执 { $time }
 status-link-silent = 监管平台没有回执
 status-disk = 可用 { $free } GB，共 { $total } GB
+status-written = ，启动以来写入 { $megabytes } MB
+status-written-daily = （每天约 { $megabytes } MB）
 status-temperature = { $degrees } °C
 
 status-time-ntp = 网络校时

@@ -1,17 +1,21 @@
 //! `outbox list` and `show`: what waits to be sent, read from the database whether the agent runs or not.
+//! `requeue` and `drop` ask the running agent; without one they write to the database themselves.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use kitchen_core::time::{Clock as _, Wall};
-use kitchen_store::{OutboxRow, Store};
+use kitchen_store::{OpenOptions, OutboxRow, Store};
 use serde_json::{Value, json};
 
 use super::{print_json, print_line, refused};
 use crate::cli::{Cli, Exit};
-use crate::clock::SystemClock;
-use crate::config_file;
+use crate::clock::{SystemClock, boot_id};
+use crate::control::{AgentState, OutboxChange};
+use crate::fault::Fault;
+use crate::notice::notice;
 use crate::text::text;
+use crate::{config_file, control};
 
 /// The pause after a first attempt; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -43,10 +47,9 @@ pub fn show(cli: &Cli, id: &str) -> Result<Exit> {
     let config = config_file::load(cli)?;
     let reader = Store::read_only(&config.device.state_dir.join("store"))?;
     let found = reader.outbox_beginning(id)?;
-    let message = match found.as_slice() {
-        [] => return Ok(refused(&text!("outbox-unknown", id = id), Exit::ProblemFound)),
-        [first, ..] if found.len() == 1 || first.id == id => first,
-        _ => return Ok(refused(&text!("outbox-ambiguous", id = id), Exit::WrongUse)),
+    let message = match only(&found, id) {
+        Ok(message) => message,
+        Err(exit) => return Ok(exit),
     };
     let now = SystemClock::new().stamp().wall;
     let content = reader.outbox_content(message)?;
@@ -70,6 +73,49 @@ pub fn show(cli: &Cli, id: &str) -> Result<Exit> {
         serde_json::to_string_pretty(&body)?.lines().for_each(print_line);
     }
     Ok(Exit::Done)
+}
+
+pub fn change(cli: &Cli, id: &str, change: OutboxChange) -> Result<Exit> {
+    let config = config_file::load(cli)?;
+    let folder = config.device.state_dir.join("store");
+    let found = Store::read_only(&folder)?.outbox_beginning(id)?;
+    let id = match only(&found, id) {
+        Ok(message) => message.id.clone(),
+        Err(exit) => return Ok(exit),
+    };
+    let socket = control::socket_path(&config.device.state_dir);
+    let was_there = match control::agent_state(&socket) {
+        AgentState::Down => {
+            let options = OpenOptions { dir: &folder, device: &config.device.id, boot_id: &boot_id()? };
+            change.make(&Store::open(options)?, &id, SystemClock::new().stamp())?
+        }
+        AgentState::Up(_) => control::change_outbox(&socket, change, &id)?,
+        AgentState::Silent | AgentState::NotForUs => {
+            return Err(notice!("agent-no-answer", Fault::AgentDown, socket = socket.display()).into());
+        }
+    };
+    if !was_there {
+        return Ok(refused(&text!("outbox-unknown", id = id), Exit::ProblemFound));
+    }
+    let (state, said) = match change {
+        OutboxChange::Requeue => ("waiting", text!("outbox-requeued", id = id)),
+        OutboxChange::Drop => ("dropped", text!("outbox-dropped", id = id)),
+    };
+    if cli.json {
+        print_json(&json!({ "id": id, "state": state }))?;
+    } else {
+        print_line(&said);
+    }
+    Ok(Exit::Done)
+}
+
+/// The one message that is meant.
+fn only<'a>(found: &'a [OutboxRow], id: &str) -> Result<&'a OutboxRow, Exit> {
+    match found {
+        [] => Err(refused(&text!("outbox-unknown", id = id), Exit::ProblemFound)),
+        [first, ..] if found.len() == 1 || first.id == id => Ok(first),
+        _ => Err(refused(&text!("outbox-ambiguous", id = id), Exit::WrongUse)),
+    }
 }
 
 fn described(message: &OutboxRow, now: Wall) -> Value {

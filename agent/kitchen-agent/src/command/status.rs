@@ -76,7 +76,10 @@ fn screen(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
     lines.extend(link(report, zone));
     if let Some(disk) = &report.disk {
         let gigabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e9);
-        let text = text!("status-disk", free = gigabytes(disk.free_bytes), total = gigabytes(disk.total_bytes));
+        let mut text = text!("status-disk", free = gigabytes(disk.free_bytes), total = gigabytes(disk.total_bytes));
+        if let Some(bytes) = report.written_bytes {
+            text += &written(bytes, report.uptime_s);
+        }
         lines.push(row(&text!("status-row-disk"), &text));
     }
     if let Some(temperature) = report.temperature_c {
@@ -91,6 +94,17 @@ fn screen(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
         lines.push(row(&text!("status-row-restarted"), &text));
     }
     lines
+}
+
+/// What the agent wrote; the daily share once it has run for an hour.
+fn written(bytes: u64, uptime_s: u64) -> String {
+    let megabytes = |bytes: f64| format!("{:.0}", bytes / 1e6);
+    let mut text = text!("status-written", megabytes = megabytes(bytes as f64));
+    if uptime_s >= 3600 {
+        let daily = bytes as f64 / uptime_s as f64 * 86_400.0;
+        text += &text!("status-written-daily", megabytes = megabytes(daily));
+    }
+    text
 }
 
 fn camera(camera: &CameraReport) -> Vec<String> {

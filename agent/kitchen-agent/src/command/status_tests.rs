@@ -64,6 +64,7 @@ fn report() -> StatusReport {
             district_silent: false,
         },
         disk: Some(DiskReport { free_bytes: 21_400_000_000, total_bytes: 29_000_000_000 }),
+        written_bytes: Some(7_300_000),
         temperature_c: Some(58.2),
         restarts: std::collections::BTreeMap::new(),
         slowed_by: None,

@@ -29,6 +29,7 @@ pub fn store(error: &StoreError) -> Notice {
         StoreError::Open { path, .. } => {
             notice!("store-open", fault.or(Some(Fault::StateUnwritable)), path = path.display())
         }
+        StoreError::DamagedRecord { id } => notice!("store-record-damaged", fault, id = id),
         StoreError::JournalMode { .. } => notice!("store-file-system", Fault::StateUnwritable),
         StoreError::Thread { .. } | StoreError::Stopped { .. } => notice!("store-stopped", Fault::AgentRestarts),
         StoreError::Database { .. } | StoreError::Migrate { .. } | StoreError::Json { .. } => {

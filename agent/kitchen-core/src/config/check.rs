@@ -71,6 +71,13 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     problems.require(clip.pre_s <= 30, "clip.pre_s", clip.pre_s, Expected::Seconds(0, 30));
     problems.require((1..=30).contains(&clip.post_s), "clip.post_s", clip.post_s, Expected::Seconds(1, 30));
     problems.require(clip.max_bytes >= 50_000, "clip.max_bytes", clip.max_bytes, Expected::AtLeast(50_000));
+    let storage = config.storage;
+    for (key, gigabytes) in [("storage.clips_gb", storage.clips_gb), ("storage.snapshots_gb", storage.snapshots_gb)] {
+        problems.require((0.01..=1000.0).contains(&gigabytes), key, gigabytes, Expected::Between("0.01", "1000"));
+    }
+    let megabytes = storage.database_mb;
+    let expected = Expected::Between("16", "4000");
+    problems.require((16..=4000).contains(&megabytes), "storage.database_mb", megabytes, expected);
     let threads = config.detector.threads;
     problems.require((1..=16).contains(&threads), "detector.threads", threads, Expected::Between("1", "16"));
     if problems.0.is_empty() { Ok(()) } else { Err(ConfigError::Problems(problems.0)) }

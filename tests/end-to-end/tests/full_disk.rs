@@ -1,0 +1,122 @@
+//! A store on a disk that is full: alerts are kept, what had to go is told.
+
+use std::fs;
+use std::path::Path;
+
+use kitchen_core::alert::{AlertBody, AlertRecord};
+use kitchen_core::outbox::{OutboxKind, Payload};
+use kitchen_core::rules::RuleId;
+use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
+use kitchen_core::wire::Envelope;
+use kitchen_store::{NewClip, NewSnapshot, OpenOptions, Quotas, Store};
+use kitchen_test_support::Disk;
+
+fn stamp(second: u64) -> Stamp {
+    let wall: Wall = "2026-11-24T05:12:31.250Z".parse().unwrap();
+    let wall = Wall::from_unix_millis(wall.as_unix_millis() + i64::try_from(second * 1000).unwrap());
+    Stamp { mono: Mono::from_millis(60_000 + second * 1000), wall, quality: TimeQuality::Ntp }
+}
+
+fn body(second: u64) -> AlertBody {
+    AlertBody {
+        alert_id: None,
+        rule: RuleId::Rodent,
+        tier: 1,
+        camera: "stove".to_owned(),
+        zone: None,
+        opened_at: stamp(second).wall,
+        duration_ms: 3000,
+        score: Some(0.87),
+        boxes: Vec::new(),
+        model: None,
+        snapshot: None,
+        clip: None,
+        clip_status: "none".to_owned(),
+        reason: None,
+        detail: None,
+    }
+}
+
+fn snapshot() -> NewSnapshot {
+    NewSnapshot { sent: vec![7; 38_000], original: vec![8; 90_000], width: 640, height: 360 }
+}
+
+fn clip() -> NewClip {
+    NewClip {
+        bytes: vec![9; 600_000],
+        duration_ms: 10_000,
+        start: stamp(0).wall,
+        width: 640,
+        height: 360,
+        codec: "avc1.64001f".to_owned(),
+        media_type: "video/mp4".to_owned(),
+    }
+}
+
+fn open(dir: &Path) -> Store {
+    Store::open(OpenOptions { dir, device: "mh07-000123", boot_id: "boot-a" }).unwrap()
+}
+
+/// An alert with its picture, its clip and its end, as the desk stores them; how many of the four were kept.
+fn report(store: &Store, second: u64) -> usize {
+    let opened = store.open_alert(stamp(second), body(second), Some(snapshot())).expect("an alert is always kept");
+    let clip = store.attach_clip(stamp(second), &opened.alert_id, clip(), body(second)).is_ok();
+    store.append_alert_record(stamp(second), &opened.alert_id, AlertRecord::Closed, body(second)).expect("closed");
+    2 + usize::from(opened.snapshot.is_some()) + usize::from(clip)
+}
+
+fn waiting(store: &Store, kind: OutboxKind) -> Vec<String> {
+    let waiting = store.outbox_waiting(10_000).unwrap().into_iter();
+    waiting.filter(|row| row.kind == kind).map(|row| row.id).collect()
+}
+
+/// The clips and pictures of which a loss was recorded.
+fn told(store: &Store) -> Vec<String> {
+    let mut ids = Vec::new();
+    for id in waiting(store, OutboxKind::Record) {
+        let Some(Payload::Record { bytes, .. }) = store.outbox_load(&id).unwrap() else { continue };
+        let envelope: Envelope = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((envelope.kind.as_str(), &envelope.body["reason"]), ("loss", &"disk_full".into()));
+        ids.extend(envelope.body["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()));
+    }
+    ids
+}
+
+#[test]
+fn alerts_go_on_when_their_own_clips_have_filled_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let _disk = Disk::mount(directory.path(), "size=24m");
+    let store = open(directory.path());
+    for second in 0..120 {
+        assert_eq!(report(&store, second), 4, "alert {second} whole: older clips make room");
+    }
+    assert_eq!(waiting(&store, OutboxKind::Alert).len(), 3 * 120, "opened, clip and closed of each");
+    let (clips, told) = (waiting(&store, OutboxKind::Clip), told(&store));
+    assert_eq!(clips.len() + told.len(), 120, "each clip waits or is told as lost");
+    println!("24 MB: 120 alerts kept, {} of 120 clips left", clips.len());
+    drop(store);
+    assert_eq!(waiting(&open(directory.path()), OutboxKind::Alert).len(), 360);
+}
+
+#[test]
+fn alerts_go_on_when_somebody_else_has_filled_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let _disk = Disk::mount(directory.path(), "size=24m");
+    let store = open(directory.path());
+    assert_eq!(report(&store, 0), 4);
+    let filler = vec![b'x'; 1 << 16];
+    let log = directory.path().join("somebody's.log");
+    let mut file = fs::File::create(&log).unwrap();
+    while std::io::Write::write_all(&mut file, &filler).is_ok() {}
+    let kept: usize = (1..200).map(|second| report(&store, second)).sum();
+    let alerts = waiting(&store, OutboxKind::Alert).len();
+    println!("full disk: 199 alerts kept with {} of 398 pictures and clips", kept - 2 * 199);
+    assert!(alerts >= 400, "{alerts} texts of 200 alerts");
+
+    drop(file);
+    fs::remove_file(&log).unwrap();
+    let plenty = Quotas { clips_bytes: 1 << 30, snapshots_bytes: 1 << 30, database_bytes: 1 << 30 };
+    store.tidy(stamp(500), plenty).unwrap();
+    assert!(directory.path().join("reserve").exists(), "the reserve is back");
+    assert_eq!(report(&store, 501), 4, "and all is as before");
+}

@@ -1,0 +1,119 @@
+//! The agent killed at random instants of a run that raises alerts with pictures and clips: its database stays sound,
+//! and everything that it had stored arrives once. `KILLS` and `KILL_SEED` in the environment make it longer, or repeat
+//! a run.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::env;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use kitchen_store::{AlertRow, Store};
+use kitchen_test_support::{Agent, AgentConfig, District, Mosquitto, videos, wait_until};
+use serde_json::Value;
+
+const DEVICE: &str = "mh07-000123";
+const BOUND: Duration = Duration::from_secs(180);
+const RULE: &str = "score = 0.5\nwindow_s = 1\ncool_down_s = 1\nevidence = \"clip\"";
+
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// xorshift: the run can be repeated from its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    /// Mostly short lives: starting is when most is written at once; some long enough for a clip.
+    fn life(&mut self) -> Duration {
+        let longest_ms = [300, 1500, 1500, 4000][usize::try_from(self.below(4)).unwrap()];
+        Duration::from_millis(20 + self.below(longest_ms))
+    }
+}
+
+fn stored(folder: &Path) -> Vec<AlertRow> {
+    if !folder.join("agent.db").exists() {
+        return Vec::new();
+    }
+    match Store::read_only(folder) {
+        Ok(reader) => {
+            assert_eq!(reader.damage_in_full().unwrap(), None, "the database is sound");
+            reader.alerts(100_000).unwrap()
+        }
+        // Killed before the first schema was there.
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn ids(messages: &[Value]) -> Vec<String> {
+    messages.iter().map(|message| message["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn an_agent_killed_at_random_instants_loses_and_doubles_nothing() {
+    let (kills, seed) = (number("KILLS", 50), number("KILL_SEED", u64::from(std::process::id())).max(1));
+    println!("KILLS={kills} KILL_SEED={seed}");
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let directory = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start();
+    let district = District::start(&broker);
+    let config = AgentConfig::new(DEVICE, directory.path())
+        .uplink(&broker)
+        .set("uplink.keepalive_s", 10)
+        .set("clip.pre_s", 1)
+        .set("clip.post_s", 1)
+        .camera("stove", &format!("file://{}", videos::people().display()))
+        .rule("intrusion", RULE);
+    let folder = directory.path().join("state/store");
+    let began = Instant::now();
+    let mut agent = Agent::start(config);
+    wait_until(BOUND, "the store is made", || Store::read_only(&folder).is_ok());
+    let mut known = BTreeSet::new();
+    for kill in 0..kills {
+        sleep(random.life());
+        agent.kill();
+        let rows = stored(&folder);
+        let now: BTreeSet<String> = rows.iter().map(|row| row.alert_id.to_string()).collect();
+        assert!(known.is_subset(&now), "kill {kill}: {:?} is gone", known.difference(&now));
+        for row in &rows {
+            for file in row.snapshot.iter().chain(&row.original).chain(&row.clip) {
+                assert!(file.is_file(), "kill {kill}: {} is named and not there", file.display());
+            }
+        }
+        known = now;
+        agent.restart();
+    }
+    wait_until(BOUND, "everything stored is at the district", || {
+        let status = agent.command(&["status", "--json"]);
+        let waits = status.code <= 1 && status.json()["outbox"]["count"] != 0;
+        !waits && stored(&folder).iter().all(|row| row.records[0].receipted_at.is_some())
+    });
+    agent.kill();
+    let rows = stored(&folder);
+    let opened: BTreeSet<String> = rows.iter().map(|row| row.alert_id.to_string()).collect();
+    for kind in ["alert.opened", "alert.closed"] {
+        let all = ids(&district.messages(kind));
+        assert_eq!(all.len(), all.iter().collect::<BTreeSet<_>>().len(), "{kind} came twice");
+    }
+    let arrived: BTreeSet<String> = ids(&district.messages("alert.opened")).into_iter().collect();
+    assert!(opened.is_subset(&arrived), "at the district: {arrived:?}, on the box: {opened:?}");
+    assert!(arrived.is_subset(&opened), "nothing was sent that was not stored: {:?}", arrived.difference(&opened));
+    assert_eq!(district.events_of("conflict"), Vec::<Value>::new());
+    assert!(!folder.join("agent.db.damaged-1").exists(), "no database had to be set aside");
+    let clips = rows.iter().filter(|row| row.clip.is_some()).count();
+    println!(
+        "{kills} kills in {:.0} s: {} alerts, {clips} with clips, none lost, none doubled",
+        began.elapsed().as_secs_f64(),
+        rows.len()
+    );
+    assert!(rows.len() > 2, "the run raises alerts: {} after {kills} kills", rows.len());
+}

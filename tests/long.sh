@@ -14,6 +14,8 @@ for round in $(seq "$rounds"); do
     printf '== survival, round %s of %s\n' "$round" "$rounds" >&2
     tests/run.sh --test survival
 done
+KILLS=1000 tests/run.sh --test kills --no-capture
+EVERY_FAULT=1 tests/run.sh --test disk_faults --no-capture
 cargo build --release --workspace --bins
 cargo bench -p kitchen-end-to-end
 "$target/test-python/bin/python" tests/end-to-end/benches/reference.py "$target"

@@ -100,7 +100,9 @@ pub(crate) fn next_session(connection: &Connection) -> Result<Session, StoreErro
 pub(crate) fn saved_time(connection: &Connection) -> Result<Option<Wall>, StoreError> {
     connection
         .query_row("SELECT saved_time FROM identity", [], |row| row.get::<_, Option<i64>>(0))
-        .map(|saved| saved.map(Wall::from_unix_millis))
+        // No row: cut off between the schema and the identity of a new database.
+        .optional()
+        .map(|saved| saved.flatten().map(Wall::from_unix_millis))
         .during("read", "the saved time")
 }
 

@@ -319,7 +319,9 @@ fn mend(new: &Connection) -> Result<usize, StoreError> {
     lost +=
         run("DELETE FROM outbox WHERE id NOT IN (SELECT id FROM records) AND id NOT IN (SELECT id FROM snapshots) \
         AND id NOT IN (SELECT clip_id FROM clips)")?;
-    run("DELETE FROM outbox WHERE kind NOT IN ('alert', 'record', 'command', 'snapshot', 'clip')")?;
+    // A place in the outbox that makes no sense is made anew below.
+    run("DELETE FROM outbox WHERE kind NOT IN ('alert', 'record', 'command', 'snapshot', 'clip') \
+        OR priority NOT BETWEEN 0 AND 9 OR attempts NOT BETWEEN 0 AND 1000000000 OR bytes < 0")?;
     // Ages by uptime began in another store.
     run("UPDATE outbox SET created_uptime_ms = 0")?;
     queue_again(new)?;

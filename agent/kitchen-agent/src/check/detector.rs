@@ -2,6 +2,7 @@
 //! Asks the running agent for the time of its looks instead of competing with it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kitchen_core::config::Config;
 use kitchen_vision::detect::{Manifest, ModelError, Network};
@@ -13,6 +14,10 @@ use crate::fault::Fault;
 use crate::pack::OBJECTS;
 use crate::text::text;
 use crate::{config_file, engine_choice, explain, pack};
+
+/// Looks that are timed, unless one alone takes so long that the others would change nothing.
+const LOOKS: usize = 4;
+const SLOW_LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn check(context: Arc<Context>, mut reports: Reports) {
     let look_ms = match &context.agent {
@@ -45,11 +50,10 @@ fn look(config: &Config, look_ms: Option<f64>, reports: &mut Reports) {
     let verify = |name: &str| {
         let Choice { engine, threads } = engine_choice::in_force(config, name);
         let mut network = Network::load(&models_dir, name, engine, threads)?;
-        // The first run warms up what the second is timed with.
-        network.verify_golden()?;
-        let began = std::time::Instant::now();
+        // The first run warms up what the others are timed with.
         let report = network.verify_golden()?;
-        Ok((began.elapsed(), report.ok, network.engine_name()))
+        let shortest = shortest(|| network.verify_golden().map(drop))?;
+        Ok((shortest, report.ok, network.engine_name()))
     };
     let wrong = manifests[1..].iter().map(|other| verify(&other.name)).find(|run| !matches!(run, Ok((_, true, _))));
     let run: Result<_, ModelError> = wrong.unwrap_or_else(|| verify(OBJECTS));
@@ -65,6 +69,20 @@ fn look(config: &Config, look_ms: Option<f64>, reports: &mut Reports) {
             reports.tell(Name::DetectorSpeed, speed(took.as_secs_f64() * 1000.0, config));
         }
     }
+}
+
+/// The shortest of some looks: what the box can do, however busy it is just now. A slow box looks once.
+fn shortest(mut look: impl FnMut() -> Result<(), ModelError>) -> Result<Duration, ModelError> {
+    let mut shortest = Duration::MAX;
+    for _ in 0..LOOKS {
+        let began = Instant::now();
+        look()?;
+        shortest = shortest.min(began.elapsed());
+        if shortest > SLOW_LOOK {
+            break;
+        }
+    }
+    Ok(shortest)
 }
 
 fn speed(look_ms: f64, config: &Config) -> Finding {

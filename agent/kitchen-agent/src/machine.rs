@@ -1,11 +1,12 @@
 //! The box itself, measured every few seconds: its alerts, and how much of its looks detection may take.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use kitchen_core::rules::box_health::{BoxHealth, Readings};
 
-use crate::health;
+use crate::{health, status};
 
 /// The share of looks in thousandths, and why it is not all of them; read by the cameras' stages and by `status`.
 #[derive(Debug)]
@@ -47,9 +48,9 @@ impl Machine {
     }
 }
 
-/// What this box can measure now.
+/// What this box can measure now; its state lies in `state_dir`.
 #[must_use]
-pub fn readings() -> Readings {
+pub fn readings(state_dir: &Path) -> Readings {
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     let share = |memory: health::Memory| memory.available as f32 / memory.total.max(1) as f32;
     let sysfs = health::sysfs();
@@ -57,5 +58,6 @@ pub fn readings() -> Readings {
         temperature_c: health::temperature_c(&sysfs),
         undervoltage: health::power(&sysfs).map(|power| power.too_low_now),
         memory_available: health::memory(&health::proc()).map(share),
+        disk_free_bytes: status::disk(state_dir).map(|disk| disk.free_bytes),
     }
 }

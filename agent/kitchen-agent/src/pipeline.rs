@@ -2,6 +2,7 @@
 //! camera → access units → frames → detections → tracks → violations → alerts → outbox → uplink → district.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -112,7 +113,9 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let desk = start_desk(&config, &store, &clock, &wake, desk_jobs)?;
     let machine = Arc::new(Machine::default());
     let health = rules.settings.iter().find(|settings| settings.rule == RuleId::BoxHealth).cloned();
-    let watching = tokio::spawn(watch_machine(Arc::clone(&machine), health, Arc::clone(&clock), violations.clone()));
+    let state_dir = config.device.state_dir.clone();
+    let watching =
+        tokio::spawn(watch_machine(Arc::clone(&machine), health, state_dir, Arc::clone(&clock), violations.clone()));
     let mut cameras = Vec::new();
     let mut first = Some(first);
     for camera in &config.cameras {
@@ -451,6 +454,7 @@ fn start_uplink(
 async fn watch_machine(
     machine: Arc<Machine>,
     settings: Option<RuleSettings>,
+    state_dir: PathBuf,
     clock: Arc<dyn Clock>,
     violations: SyncSender<DeskJob>,
 ) {
@@ -470,7 +474,8 @@ async fn watch_machine(
         for Answer { raised, .. } in answered.try_iter() {
             if raised { health.handle_raised(clock.mono()) } else { health.handle_suppressed(clock.mono()) }
         }
-        let readings = tokio::task::spawn_blocking(machine::readings).await.unwrap_or_default();
+        let state_dir = state_dir.clone();
+        let readings = tokio::task::spawn_blocking(move || machine::readings(&state_dir)).await.unwrap_or_default();
         health.handle_readings(readings, clock.mono());
         machine.note(&health);
         while let Some(violation) = health.poll_output().filter(|_| !camera.rules.is_empty()) {

@@ -1,5 +1,6 @@
-//! `box_health`: heat, too low a supply voltage or short memory for a whole window; it closes when all has been well
-//! for as long. Detection is slowed down at once, before anything else has to give way.
+//! `box_health`: heat, too low a supply voltage, short memory or a full disk for a whole window; it closes when all has
+//! been well for as long. Detection is slowed down at once, before anything else has to give way; a full disk is no
+//! reason for that.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,6 +18,8 @@ const COOL_C: f32 = 75.0;
 /// Shares of all memory that programs can still get.
 const SHORT_MEMORY: f32 = 0.05;
 const ENOUGH_MEMORY: f32 = 0.08;
+const FULL_DISK_BYTES: u64 = 50_000_000;
+const ENOUGH_DISK_BYTES: u64 = 100_000_000;
 
 /// What was measured; absent where the box can't.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -26,6 +29,8 @@ pub struct Readings {
     pub undervoltage: Option<bool>,
     /// Memory that programs can still get, as a share of all.
     pub memory_available: Option<f32>,
+    /// Free for the agent's state.
+    pub disk_free_bytes: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -35,6 +40,7 @@ pub struct BoxHealth {
     readings: Readings,
     is_hot: bool,
     is_memory_short: bool,
+    is_disk_full: bool,
     ailing_since: Option<Mono>,
     well_since: Option<Mono>,
     open_since: Option<Mono>,
@@ -51,6 +57,7 @@ impl BoxHealth {
             readings: Readings::default(),
             is_hot: false,
             is_memory_short: false,
+            is_disk_full: false,
             ailing_since: None,
             well_since: None,
             open_since: None,
@@ -66,7 +73,9 @@ impl BoxHealth {
         self.is_hot = temperature >= if self.is_hot { COOL_C } else { HOT_C };
         let memory = readings.memory_available.unwrap_or(1.0);
         self.is_memory_short = memory < if self.is_memory_short { ENOUGH_MEMORY } else { SHORT_MEMORY };
-        if self.is_well() {
+        let free_bytes = readings.disk_free_bytes.unwrap_or(u64::MAX);
+        self.is_disk_full = free_bytes < if self.is_disk_full { ENOUGH_DISK_BYTES } else { FULL_DISK_BYTES };
+        if self.is_at_ease() && !self.is_disk_full {
             self.ailing_since = None;
             let well_since = *self.well_since.get_or_insert(now);
             self.close_if_well_since(well_since, now);
@@ -96,14 +105,14 @@ impl BoxHealth {
     #[must_use]
     pub fn pace(&self) -> f32 {
         let is_very_hot = self.readings.temperature_c.is_some_and(|celsius| celsius >= VERY_HOT_C);
-        match (self.is_well(), is_very_hot) {
+        match (self.is_at_ease(), is_very_hot) {
             (true, _) => 1.0,
             (false, false) => 0.5,
             (false, true) => 0.25,
         }
     }
 
-    fn is_well(&self) -> bool {
+    fn is_at_ease(&self) -> bool {
         !self.is_hot && !self.is_memory_short && self.readings.undervoltage != Some(true)
     }
 
@@ -145,6 +154,10 @@ impl fmt::Display for BoxHealth {
         if self.is_memory_short {
             let percent = self.readings.memory_available.unwrap_or_default() * 100.0;
             ailments.push(format!("only {percent:.0} % of the memory available"));
+        }
+        if self.is_disk_full {
+            let megabytes = self.readings.disk_free_bytes.unwrap_or_default() / 1_000_000;
+            ailments.push(format!("only {megabytes} MB of the disk free"));
         }
         f.write_str(&ailments.join(", "))
     }
@@ -206,6 +219,27 @@ mod tests {
             health.handle_readings(hot(90.0), at(seconds));
         }
         assert_eq!(health.poll_output(), None);
+    }
+
+    #[test]
+    fn a_full_disk_is_reported_and_slows_nothing_down() {
+        let mut health = health();
+        let free = |bytes| Readings { disk_free_bytes: Some(bytes), ..Readings::default() };
+        for seconds in (0..=60).step_by(5) {
+            health.handle_readings(free(49_000_000), at(seconds));
+            assert_eq!(health.pace(), 1.0);
+        }
+        let opened = health.poll_output();
+        let told = Some("only 49 MB of the disk free".to_owned());
+        assert!(matches!(&opened, Some(Violation::Opened { detail, .. }) if *detail == told), "{opened:?}");
+        for seconds in (65..=130).step_by(5) {
+            health.handle_readings(free(90_000_000), at(seconds));
+        }
+        assert_eq!(health.poll_output(), None, "a little more is not enough yet");
+        for seconds in (135..=200).step_by(5) {
+            health.handle_readings(free(120_000_000), at(seconds));
+        }
+        assert!(matches!(health.poll_output(), Some(Violation::Closed { ended, .. }) if ended == at(135)));
     }
 
     #[test]

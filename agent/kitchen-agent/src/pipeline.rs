@@ -424,6 +424,7 @@ fn start_uplink(
         link.certificate_file.clone_from(&uplink.certificate_file);
         link.key_file = uplink.key_file.as_deref().map(config_file::secret);
         link.keepalive_s = uplink.keepalive_s;
+        link.not_before = Some(status.clock.stamp().wall);
         let options = UplinkOptions {
             link,
             heartbeat_s: uplink.heartbeat_s,

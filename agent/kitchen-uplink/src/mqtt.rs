@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kitchen_core::time::Wall;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
@@ -46,6 +47,8 @@ pub struct LinkOptions {
     pub ca_file: Option<PathBuf>,
     pub certificate_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
+    /// It is not earlier, whatever the system's clock shows: for judging certificates.
+    pub not_before: Option<Wall>,
     pub keepalive_s: u32,
     pub session_expiry_s: u32,
     pub clean_start: bool,
@@ -64,6 +67,7 @@ impl LinkOptions {
             ca_file: None,
             certificate_file: None,
             key_file: None,
+            not_before: None,
             keepalive_s: 300,
             session_expiry_s: 7 * 86_400,
             clean_start: false,
@@ -83,8 +87,12 @@ impl LinkOptions {
     fn client_options(&self, broker: &Broker, will: Option<Will>) -> Result<MqttOptions, LinkError> {
         let mut options = MqttOptions::new(self.client_id.clone(), broker.host.clone(), broker.port);
         if broker.is_encrypted {
-            let config =
-                client_config(self.ca_file.as_deref(), self.certificate_file.as_deref(), self.key_file.as_deref())?;
+            let config = client_config(
+                self.ca_file.as_deref(),
+                self.certificate_file.as_deref(),
+                self.key_file.as_deref(),
+                self.not_before,
+            )?;
             options.set_transport(Transport::Tls(TlsConfiguration::Rustls(config)));
         }
         let mut properties = ConnectProperties::new();

@@ -37,7 +37,7 @@ pub struct Validity {
 /// When one of them can't be read or they do not fit together.
 pub fn identity(options: &LinkOptions) -> Result<Validity, LinkError> {
     let ca_file = options.ca_file.as_deref();
-    client_config(ca_file, options.certificate_file.as_deref(), options.key_file.as_deref())?;
+    client_config(ca_file, options.certificate_file.as_deref(), options.key_file.as_deref(), options.not_before)?;
     let setting = "uplink.certificate_file";
     let path = options.certificate_file.as_deref().ok_or(LinkError::FileNotSet { setting })?;
     let broken = || LinkError::NoCertificate { setting, path: path.to_owned() };
@@ -83,9 +83,13 @@ async fn connect(options: &LinkOptions, broker: &Broker) -> Result<Result<(), Li
     if !broker.is_encrypted {
         return Ok(Ok(()));
     }
-    let config =
-        client_config(options.ca_file.as_deref(), options.certificate_file.as_deref(), options.key_file.as_deref())
-            .map_err(|error| LinkReason::Setup.because(chain(&error)))?;
+    let config = client_config(
+        options.ca_file.as_deref(),
+        options.certificate_file.as_deref(),
+        options.key_file.as_deref(),
+        options.not_before,
+    )
+    .map_err(|error| LinkReason::Setup.because(chain(&error)))?;
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| LinkReason::OtherName.because(format!("{host} is no name that a certificate can hold")))?;
     let refusal = |error: &std::io::Error| {

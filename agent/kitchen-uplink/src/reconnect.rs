@@ -1,9 +1,10 @@
-//! The wait before the next connection: full jitter, 1 s at first, 5 minutes at last.
+//! The wait before the next connection: full jitter, 5 s at first, 5 minutes at last, so that the boxes of a district don't
+//! all come at once when its broker is back.
 //! Never begins anew for a connection that did not last, so that two boxes with one id do not fight in a storm.
 
 use std::time::Duration;
 
-const FIRST: Duration = Duration::from_secs(1);
+const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(300);
 const LASTING: Duration = Duration::from_secs(60);
 
@@ -36,12 +37,22 @@ mod tests {
     #[test]
     fn the_wait_grows_to_five_minutes_and_begins_anew_after_a_lasting_connection() {
         let mut reconnect = Reconnect::default();
-        assert!(reconnect.wait(Duration::ZERO) <= Duration::from_secs(1));
-        assert!(reconnect.wait(Duration::from_secs(3)) <= Duration::from_secs(2));
+        assert!(reconnect.wait(Duration::ZERO) <= Duration::from_secs(5));
+        assert!(reconnect.wait(Duration::from_secs(3)) <= Duration::from_secs(10));
         for _ in 0..40 {
             assert!(reconnect.wait(Duration::ZERO) <= Duration::from_secs(300));
         }
         assert_eq!(reconnect.ceiling(), Duration::from_secs(300));
-        assert!(reconnect.wait(Duration::from_secs(61)) <= Duration::from_secs(1));
+        assert!(reconnect.wait(Duration::from_secs(61)) <= Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_thousand_boxes_that_lose_their_broker_together_come_back_spread_out() {
+        let mut a_second = [0; 5];
+        for _ in 0..1000 {
+            let wait = Reconnect::default().wait(Duration::from_secs(86_400));
+            a_second[usize::try_from(wait.as_secs().min(4)).expect("small")] += 1;
+        }
+        assert!(a_second.iter().all(|boxes| (120..280).contains(boxes)), "{a_second:?}");
     }
 }

@@ -5,10 +5,13 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kitchen_core::time::Wall;
 use rustls::ClientConfig;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::time_provider::TimeProvider;
 use url::Url;
 
 /// Why no connection can be tried. Each text says what to mend.
@@ -76,7 +79,7 @@ impl Broker {
 }
 
 /// TLS 1.2 or later that trusts `ca_file` alone and shows the box's certificate. Files are read anew each time,
-/// since an identity may be rotated.
+/// since an identity may be rotated. Certificates are judged as of `not_before` where the system's clock shows less.
 ///
 /// # Errors
 /// When a file is missing or unreadable, or certificate and key do not fit.
@@ -84,20 +87,35 @@ pub fn client_config(
     ca_file: Option<&Path>,
     certificate_file: Option<&Path>,
     key_file: Option<&Path>,
+    not_before: Option<Wall>,
 ) -> Result<Arc<ClientConfig>, LinkError> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        return Err(LinkError::NoProvider);
-    }
+    let provider = rustls::crypto::CryptoProvider::get_default().ok_or(LinkError::NoProvider)?;
     let roots = roots(ca_file)?;
     let chain = certificates("uplink.certificate_file", certificate_file)?;
     let setting = "uplink.key_file";
     let path = key_file.ok_or(LinkError::FileNotSet { setting })?;
     let key = PrivateKeyDer::from_pem_file(path).map_err(|error| unreadable(setting, path, error))?;
-    let config = ClientConfig::builder()
+    let config = ClientConfig::builder_with_details(Arc::clone(provider), Arc::new(Today { not_before }))
+        .with_safe_default_protocol_versions()
+        .map_err(LinkError::Identity)?
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)
         .map_err(LinkError::Identity)?;
     Ok(Arc::new(config))
+}
+
+/// The day on which certificates are judged: a box without a battery starts in 1970, before any was issued.
+#[derive(Debug)]
+struct Today {
+    not_before: Option<Wall>,
+}
+
+impl TimeProvider for Today {
+    fn current_time(&self) -> Option<UnixTime> {
+        let floor_ms = self.not_before.map_or(0, |wall| u64::try_from(wall.as_unix_millis()).unwrap_or(0));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some(UnixTime::since_unix_epoch(now.max(Duration::from_millis(floor_ms))))
+    }
 }
 
 /// The authorities in the CA's file.
@@ -155,10 +173,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("key.pem");
         std::fs::write(&file, "geheim").expect("written");
-        let error = client_config(Some(&file), Some(&file), Some(&file)).expect_err("no PEM");
+        let error = client_config(Some(&file), Some(&file), Some(&file), None).expect_err("no PEM");
         assert!(!format!("{error} {error:?}").contains("geheim"));
         assert!(error.to_string().contains("uplink.ca_file"), "{error}");
-        let error = client_config(None, None, None).expect_err("nothing set");
+        let error = client_config(None, None, None, None).expect_err("nothing set");
         assert!(error.to_string().contains("uplink.ca_file"), "{error}");
     }
 }

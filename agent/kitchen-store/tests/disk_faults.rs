@@ -1,6 +1,8 @@
 //! A disk that fails at the n-th call that changes it: what was said to be committed is there, the store opens again.
 //! `EVERY_FAULT=1` tries every n of the run, otherwise every ninth.
 
+#![expect(clippy::print_stdout, reason = "the child speaks to its parent, the test tells its figures")]
+
 mod support;
 
 use std::fs;

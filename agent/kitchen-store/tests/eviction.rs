@@ -124,11 +124,11 @@ fn a_message_set_aside_can_be_queued_again_or_dropped_for_good() {
     let dir = tempdir().expect("tempdir");
     let store = open(dir.path(), "boot-a");
     let alert = store.open_alert(stamp(), body(RuleId::Phone), None).expect("alert").alert_id.to_string();
-    store.outbox_sent(&[alert.clone()], later(1).wall).expect("sent");
+    store.outbox_sent(std::slice::from_ref(&alert), later(1).wall).expect("sent");
     store.outbox_set_aside(&alert, "failed 8 times while others got through", later(2)).expect("set aside");
     assert!(waiting(&store, OutboxKind::Alert).is_empty());
     assert!(store.outbox_requeue(&alert).expect("requeue"));
-    assert_eq!(waiting(&store, OutboxKind::Alert), [alert.clone()]);
+    assert_eq!(waiting(&store, OutboxKind::Alert), std::slice::from_ref(&alert));
     assert_eq!(store.outbox_waiting(10).expect("outbox")[0].attempts, 0);
 
     assert!(store.outbox_drop(&alert, later(3)).expect("drop"));

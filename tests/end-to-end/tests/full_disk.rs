@@ -1,5 +1,7 @@
 //! A store on a disk that is full: alerts are kept, what had to go is told.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that tells its figures")]
+
 use std::fs;
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 //! and everything that it had stored arrives once. `KILLS` and `KILL_SEED` in the environment make it longer, or repeat
 //! a run.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that tells its figures")]
 
 use std::collections::BTreeSet;
 use std::env;

@@ -15,7 +15,7 @@ impl Disk {
     #[must_use]
     pub fn mount(folder: &Path, options: &str) -> Self {
         assert_root_user();
-        fs::create_dir_all(folder).unwrap();
+        fs::create_dir_all(folder).expect("a folder for the disk");
         let mut mount = Command::new(system("mount", "mount"));
         mount.args(["-t", "tmpfs", "-o", options, "kitchen-test"]).arg(folder);
         let _ = run(&mut mount).expect_code(0);
@@ -35,6 +35,7 @@ impl Drop for Disk {
 }
 
 pub fn assert_root_user() {
-    let is_root = fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0).unwrap();
+    let own = fs::metadata("/proc/self").expect("proc");
+    let is_root = std::os::unix::fs::MetadataExt::uid(&own) == 0;
     assert!(is_root, "this test mounts a disk: run it as root, e.g. sudo tests/run.sh");
 }

@@ -23,7 +23,7 @@ def tables(figures, curve):
         "### Agreement with the original at calibrated 0.60", agreement_table(judged["agreement"]),
         "### Pictures with a class that is not on them, at calibrated 0.60", alarm_table(judged["false alarms"]),
         "### By longer side in network pixels, at calibrated 0.60, IoU 0.3", size_table(judged["sizes"]),
-        "### The same weights at 416×416", taller_table(figures["taller input"]),
+        "### The same weights at 416×256", precision_by_class(figures["smaller input"]),
         "### Calibration", calibration_table(figures["calibration"]),
         "### Learning curve", curve_table(curve)])
 
@@ -82,10 +82,10 @@ def size_table(sizes):
     return table(["longer side", *names], rows)
 
 
-def taller_table(taller):
+def precision_by_class(figures):
     return table(["class", "AP30", "AP50"],
                  [[name, *(with_interval(entry[key], entry[f"{key} interval"]) for key in ("AP30", "AP50"))]
-                  for name, entry in taller.items()])
+                  for name, entry in figures.items()])
 
 
 def calibration_table(calibration):

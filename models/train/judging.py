@@ -5,6 +5,8 @@ Thresholds are on calibrated scores. Drawn boxes judge rat and cigarette strictl
 the original sees judge the rest, less what is in doubt.
 """
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -46,6 +48,10 @@ def judge(detector, calibrations, pictures, data, rng):
         name = f"{CLASSES[index]} on {folder or 'all'}"
         figures["classes"][name] = against_labels(seen, here, index, drawn, calibrations, rng)
         figures["classes"][f"{name}, spoilt"] = against_labels(spoilt, here, index, drawn, calibrations, rng)
+    seen_rats = [p for p in pictures if p.folder.startswith("rats")]
+    completed = [replace(p, labels=np.concatenate([p.labels, p.added])) for p in seen_rats]
+    figures["classes"]["rat on rats, unboxed ones added by eye"] = against_labels(
+        seen, completed, RAT, False, calibrations, rng)
     for enlarged in ENLARGED:
         windows = {p.name: with_windows(detector, p.image, seen[p.name], enlarged) for p in smokers}
         figures["classes"][f"cigarette with windows of the picture times {enlarged}"] = against_labels(

@@ -4,6 +4,7 @@ Enters: pictures and the two published networks. Leaves: labels, doubts and the 
 every Picture. A doubt keeps a class from being learnt there, neither as present nor as absent.
 """
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ DRAWN = {"rats/images": [RAT], "cigarettes/images": [CIGARETTE], "heads_helmet/i
 # The original's score from which its box is a label, and from which it is at least a doubt.
 SEEN, SUSPECTED = 0.35, 0.12
 RAT_SUSPECTED = 0.2
+# Places that a trained network took for an unboxed rat, each looked at: rat, unclear or other.
+LOOKED_AT = Path(__file__).with_name("unboxed_rats.csv")
 FACE_SEEN, FACE_SUSPECTED = 0.7, 0.3
 # From face to head, in face widths and heights: medians over the 195 bare heads of heads_helmet.
 HEAD_MARGINS = np.array([-0.22, -0.34, 0.20, 0.07])
@@ -88,6 +91,39 @@ def label(pictures, data):
             doubts += head_doubts
         picture.labels = np.concatenate([drawn, np.array(labels, np.float32).reshape(-1, 6)])
         picture.doubts = np.array(doubts, np.float32).reshape(-1, 5)
+    look_again(pictures)
+
+
+def look_again(pictures):
+    """Rats that nobody boxed: labels in training and calibration, kept apart in validation, where the drawn boxes
+    judge. What is unclear is a doubt; what is no rat is none."""
+    named = {picture.name: picture for picture in pictures}
+    with LOOKED_AT.open() as file:
+        for row in csv.DictReader(file):
+            picture = named.get(row["picture"])
+            if picture is None:
+                continue
+            box = [float(row[key]) for key in ("x1", "y1", "x2", "y2")]
+            if row["what"] == "unclear":
+                picture.doubts = with_row(picture.doubts, [*box, RAT])
+            elif row["what"] == "other":
+                picture.refuted = with_row(picture.refuted, [*box, RAT])
+            elif picture.part == "validation":
+                picture.added = with_row(picture.added, [*box, 1.0, RAT])
+            else:
+                picture.labels = with_row(picture.labels, [*box, 1.0, RAT])
+    for picture in pictures:
+        picture.doubts = unrefuted(picture.doubts, picture.refuted)
+
+
+def with_row(rows, row):
+    return np.concatenate([rows, np.array([row], np.float32)])
+
+
+def unrefuted(doubts, refuted):
+    if not len(doubts) or not len(refuted):
+        return doubts
+    return doubts[(overlap(doubts, refuted).max(1) < 0.3) | (doubts[:, 4] != RAT)]
 
 
 def from_original(picture, animals):

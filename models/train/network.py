@@ -20,7 +20,7 @@ START_CLASS = {"head": 0, "cigarette": 79, "rat": 15}
 # A new class starts with scores low enough to be no burden to the first steps.
 START_DOUBT = 2.0
 COCO_ANIMALS = range(14, 24)
-WIDTH, HEIGHT = 416, 256
+WIDTH, HEIGHT = 640, 384
 STRIDES = [8, 16, 32]
 CELLS = sum((WIDTH // s) * (HEIGHT // s) for s in STRIDES)
 CHANNELS = 5 + len(CLASSES)
@@ -29,7 +29,7 @@ OPERATORS = {"Conv", "Sigmoid", "Mul", "Add", "MaxPool", "Resize", "Concat", "Sl
 
 
 def cut(base_path):
-    """The base network with the class layers of CLASSES and static shapes for 416x256."""
+    """The base network with the class layers of CLASSES and static shapes."""
     model = onnx.load(base_path)
     rows = [(COCO_CLASS | START_CLASS)[label] for label in CLASSES]
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}

@@ -12,10 +12,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
+import hashlib
 import pickle
 from pathlib import Path
 
 import cv2
+import onnx
 import torch
 
 import labels
@@ -32,10 +34,11 @@ def main():
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     options.scratch.mkdir(parents=True, exist_ok=True)
-    cut_model = network.cut(options.data / "pretrained/yolox_nano.onnx")
+    continued = options.start is not None
+    cut_model = onnx.load(options.start) if continued else network.cut(options.data / "pretrained/yolox_nano.onnx")
     gathered = labelled_pictures(options)
     if "train" in options.stages:
-        training.train(cut_model, gathered, options.scratch, SEED, options.steps, options.minutes)
+        training.train(cut_model, continued, shared(gathered, options.share), options.scratch, SEED, options.steps, options.minutes)
     if "write" in options.stages:
         release.write(options, cut_model, gathered, SEED)
 
@@ -45,13 +48,22 @@ def arguments():
     parser.add_argument("data", type=Path, help="folder with the pictures, videos and starting weights")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent.parent / "objects")
     parser.add_argument("--scratch", type=Path, required=True, help="labels, checkpoints and the training log")
+    parser.add_argument("--start", type=Path, help="train on from this objects.onnx, not from the COCO network")
     parser.add_argument("--golden-video", type=Path,
                         default=Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi"))
     parser.add_argument("--steps", type=int, default=100_000, help="stop after so many steps")
     parser.add_argument("--minutes", type=float, default=79, help="stop after so many minutes")
+    parser.add_argument("--share", type=float, default=1.0, help="train on this share of the pictures")
     parser.add_argument("--every", type=int, default=1, help="to try a run: use one picture in so many")
     parser.add_argument("--stages", nargs="+", default=["train", "write"], choices=["train", "write"])
     return parser.parse_args()
+
+
+def shared(gathered, share):
+    """The same training pictures for the same share, and every smaller share within the larger one."""
+    def is_in(name):
+        return hashlib.sha1(name.split("#")[0].encode()).digest()[1] < 256 * share
+    return [p for p in gathered if p.part != "train" or p.folder == "videos" or is_in(p.name)]
 
 
 def labelled_pictures(options):

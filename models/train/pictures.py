@@ -38,6 +38,10 @@ class Picture:
     doubts: np.ndarray = field(default_factory=lambda: no_boxes(5))
     # Everything the original network sees, uncorrected: rows like those of labels.
     original: np.ndarray = field(default_factory=lambda: no_boxes(6))
+    # Looked at by eye: rats without a drawn box on a validation picture (else they are labels), rows like those
+    # of labels; and what was taken for a rat but is none, rows like those of doubts.
+    added: np.ndarray = field(default_factory=lambda: no_boxes(6))
+    refuted: np.ndarray = field(default_factory=lambda: no_boxes(5))
 
 
 def gather(data):

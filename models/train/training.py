@@ -16,20 +16,21 @@ import torch
 import evaluation
 from camera import spoil
 from evaluation import of_class
-from labels import RAT, TRUE_ANIMAL, unboxed_rats
+from labels import RAT, TRUE_ANIMAL, unboxed_rats, unrefuted
 from loss import loss
 from network import CLASSES, Network, export, grid
 from pictures import one_thread_session, to_input
 from scenes import PADDING, Shelf, compose
 
-BATCH = 16
+BATCH = 8
 # Share of scenes that are not spoilt, early and late in a run.
 AS_IT_IS, LATE_AS_IT_IS = 0.3, 0.5
-LEARNING_RATE, LAST_RATE, WARM_UP = 1.5e-3, 1e-5, 100
+LEARNING_RATE, CONTINUED_RATE, LAST_RATE, WARM_UP = 1.5e-3, 1e-3, 1e-5, 100
 # The class layers start from other classes and have further to go.
 CLASS_LAYER_RATE = 3
 MOVING_AVERAGE = 0.998
-# Shares of the run: from when unboxed and mistaken rats are looked for once, and from when scenes are calmer.
+# Shares of the run: from when unboxed and mistaken rats are looked for once, and from when scenes are calmer;
+# both from the beginning on if a trained network is trained on.
 REVIEW, LATE = 0.4, 0.5
 REVIEW_SCORE, MISTAKEN_SCORE = 0.4, 0.2
 CHECKPOINT_SECONDS, CURVE_SECONDS = 300, 900
@@ -110,8 +111,9 @@ class Run:
         return parts
 
 
-def train(cut_model, pictures, scratch, seed, steps, minutes):
+def train(cut_model, continued, pictures, scratch, seed, steps, minutes):
     """Trains until the steps or the minutes are used up; the rate falls with whichever is further."""
+    review_from, late_from, first_rate = (0, 0, CONTINUED_RATE) if continued else (REVIEW, LATE, LEARNING_RATE)
     run = Run(cut_model, scratch)
     rng = np.random.default_rng([seed, run.step])
     shelf, cells = Shelf([p for p in pictures if p.part == "train"]), grid()
@@ -120,13 +122,13 @@ def train(cut_model, pictures, scratch, seed, steps, minutes):
     saved = judged = run.seconds
     done, reviewed = max(run.step / steps, run.seconds / 60 / minutes), False
     while done < 1:
-        if done >= REVIEW and not reviewed:
+        if done >= review_from and not reviewed:
             review(shelf, exported(cut_model, run.average, scratch / "review.onnx"))
             reviewed = True
-        shelf.late = done >= LATE
+        shelf.late = done >= late_from
         images, targets = batch(shelf, rng)
         rate = min(1, (run.step + 1) / WARM_UP) * (
-            LAST_RATE + (LEARNING_RATE - LAST_RATE) * (1 + np.cos(np.pi * done)) / 2)
+            LAST_RATE + (first_rate - LAST_RATE) * (1 + np.cos(np.pi * done)) / 2)
         parts = run.learn(images, targets, cells, rate, shelf.late)
         now = time.monotonic()
         run.seconds, last = run.seconds + now - last, now
@@ -163,7 +165,7 @@ def review(shelf, detector):
     for picture in shelf.kinds["rats/images"]:
         found = of_class(detector.detections(picture.image, REVIEW_SCORE), RAT)
         doubts = np.array(unboxed_rats(found, of_class(picture.labels, RAT)), np.float32).reshape(-1, 5)
-        picture.doubts = np.concatenate([picture.doubts, doubts])
+        picture.doubts = np.concatenate([picture.doubts, unrefuted(doubts, picture.refuted)])
     for folder in TRUE_ANIMAL:
         shelf.kinds["mistaken for rats"] += [
             p for p in shelf.kinds[folder] if len(of_class(detector.detections(p.image, MISTAKEN_SCORE), RAT))]

@@ -72,10 +72,12 @@ impl Analysis {
     #[must_use]
     pub fn new(camera: &CameraConfig, rules: &[RuleSettings], zone: &TimeZone, pack: Pack, started: Mono) -> Self {
         let runs = |rule: RuleId| rules.iter().any(|settings| settings.rule == rule);
-        // A classifier on whose word no rule acts is not asked.
+        // A classifier on whose word no rule acts, or refrains, is not asked.
         let asked = |classifier: &Classifier| {
             let labels = classifier.manifest().labels();
-            rules.iter().filter_map(|settings| settings.rule.deciding_label()).any(|label| labels.contains(&label))
+            let heeded =
+                rules.iter().flat_map(|settings| [settings.rule.deciding_label(), settings.rule.refuting_label()]);
+            heeded.flatten().any(|label| labels.contains(&label))
         };
         let classifiers = pack.classifiers.into_iter().filter(asked).map(|classifier| {
             let judging = pack::judging(&classifier);

@@ -215,6 +215,15 @@ impl RuleId {
         }
     }
 
+    /// What a classifier says that keeps the rule from acting.
+    #[must_use]
+    pub const fn refuting_label(self) -> Option<Label> {
+        match self {
+            Self::Smoking => Some(Label::Mask),
+            _ => None,
+        }
+    }
+
     /// What the model says on whose word the rule acts; absent where no model does.
     #[must_use]
     pub const fn deciding_label(self) -> Option<Label> {

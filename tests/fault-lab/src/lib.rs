@@ -2,6 +2,7 @@
 //! What was accepted must arrive in the end; every check is made from outside, on rows and files.
 
 pub mod broker;
+pub mod link_proxy;
 pub mod schedule;
 pub mod site;
 pub mod trial;

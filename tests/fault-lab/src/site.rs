@@ -209,6 +209,19 @@ impl Site {
         list.expect("the outbox can be listed").into_iter().map(|waiting| waiting.id).collect()
     }
 
+    /// Waits until nothing waits any more; what still does after `bound`.
+    pub async fn emptied(&self, bound: Duration) -> Vec<String> {
+        let started = Instant::now();
+        loop {
+            let waiting = self.waiting().await;
+            if waiting.is_empty() || started.elapsed() > bound {
+                return waiting;
+            }
+            self.hurry.notify_one();
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Messages that the store took.
     #[must_use]
     pub fn accepted(&self) -> u64 {

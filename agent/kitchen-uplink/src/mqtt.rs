@@ -34,6 +34,9 @@ const EVENTS: usize = 256;
 const CONNECT_LIMIT_S: u64 = 30;
 const SILENCE_LIMIT: Duration = Duration::from_secs(90);
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+/// The wait before a refused subscription is asked for again; it doubles up to the longest.
+const FIRST_RESUBSCRIBE: Duration = Duration::from_secs(5);
+const LONGEST_RESUBSCRIBE: Duration = Duration::from_secs(300);
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -49,7 +52,7 @@ pub struct LinkOptions {
     pub keepalive_s: u32,
     pub session_expiry_s: u32,
     pub clean_start: bool,
-    /// Subscribed with QoS 1 on each connection, before [`LinkEvent::Connected`] is told.
+    /// Subscribed with QoS 1 on each connection, before [`LinkEvent::Connected`] is told; again when refused.
     pub subscriptions: Vec<String>,
 }
 
@@ -368,6 +371,8 @@ impl Pump {
 
     async fn pump(&mut self) -> LinkTrouble {
         let mut watch = tokio::time::interval(WATCH_INTERVAL);
+        let mut resubscribe_wait = FIRST_RESUBSCRIBE;
+        let mut resubscribe_at = None;
         loop {
             // `poll` is not cancel-safe: only a link that is given up leaves it early.
             let polled = {
@@ -381,6 +386,14 @@ impl Pump {
                                 let text = format!("the broker confirmed nothing for {} s", SILENCE_LIMIT.as_secs());
                                 return LinkReason::NoAnswer.because(text);
                             }
+                            drop(flight);
+                            // A link that hears nothing would stay deaf as long as it lives.
+                            if resubscribe_at.is_some_and(|at| at <= Instant::now()) {
+                                resubscribe_at = None;
+                                if let Err(end) = subscribe(&self.publisher, &self.subscriptions) {
+                                    return end;
+                                }
+                            }
                         }
                     }
                 }
@@ -391,6 +404,10 @@ impl Pump {
             };
             match self.look_at(event) {
                 Ok(Some(event)) => {
+                    if matches!(event, LinkEvent::SubscriptionRefused { .. }) {
+                        resubscribe_at = Some(Instant::now() + resubscribe_wait);
+                        resubscribe_wait = (resubscribe_wait * 2).min(LONGEST_RESUBSCRIBE);
+                    }
                     if self.events.send(event).await.is_err() {
                         return LinkReason::Closed.because("the link is closed");
                     }
@@ -427,7 +444,7 @@ impl Pump {
             Packet::ConnAck(connack) => {
                 flight.max_packet_bytes = connack.properties.and_then(|properties| properties.max_packet_size);
                 drop(flight);
-                self.subscribe()?;
+                subscribe(&self.publisher, &self.subscriptions)?;
                 Ok(Some(LinkEvent::Connected { session_present: connack.session_present }))
             }
             Packet::PubAck(puback) => {
@@ -451,21 +468,21 @@ impl Pump {
         }
     }
 
-    fn subscribe(&self) -> Result<(), LinkTrouble> {
-        if self.subscriptions.is_empty() {
-            return Ok(());
-        }
-        let filters = self.subscriptions.iter().map(|filter| Filter::new(filter.clone(), QoS::AtLeastOnce));
-        debug!(filters = ?self.subscriptions, "subscribing");
-        let failed = |error| LinkReason::Other.because(format!("subscribing failed: {error}"));
-        self.publisher.client.try_subscribe_many(filters).map_err(failed)
-    }
-
     fn look_at_subscriptions(&self, codes: &[SubscribeReasonCode]) -> Option<LinkEvent> {
         let refused = codes.iter().position(|code| !matches!(code, SubscribeReasonCode::Success(_)))?;
         let filter = self.subscriptions.get(refused).cloned().unwrap_or_default();
         Some(LinkEvent::SubscriptionRefused { filter, reason: format!("{:?}", codes[refused]) })
     }
+}
+
+fn subscribe(publisher: &Publisher, subscriptions: &[String]) -> Result<(), LinkTrouble> {
+    if subscriptions.is_empty() {
+        return Ok(());
+    }
+    let filters = subscriptions.iter().map(|filter| Filter::new(filter.clone(), QoS::AtLeastOnce));
+    debug!(filters = ?subscriptions, "subscribing");
+    let failed = |error| LinkReason::Other.because(format!("subscribing failed: {error}"));
+    publisher.client.try_subscribe_many(filters).map_err(failed)
 }
 
 fn closed() -> LinkEvent {

@@ -112,7 +112,7 @@ impl Broker {
         state.sessions.iter().any(|(client, session)| side_of(client) == side && session.connection.is_some())
     }
 
-    /// No more faults. Links in which something was swallowed are cut: nothing else would ever end the wait for it.
+    /// No more faults. Links in which something was swallowed or spoilt are cut: nothing else would soon end the wait.
     pub fn behave(&self) {
         let mut state = self.shared.state();
         state.armed.clear();

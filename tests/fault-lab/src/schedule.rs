@@ -27,6 +27,8 @@ pub enum Step {
     Clip {
         bytes: usize,
     },
+    /// More records at once than the uplink lists.
+    Backlog,
     /// An alert whose picture the broker never takes.
     Poison,
     RestartUplink(Ending),
@@ -52,6 +54,12 @@ impl Schedule {
             steps.push((at, message(&mut random)));
         }
         steps.push((moment(&mut random) / 2, Step::Clip { bytes: random.usize(60_000..400_000) }));
+        if random.bool() {
+            steps.push((moment(&mut random), Step::Clip { bytes: random.usize(1_000..100_000) }));
+        }
+        if random.u8(..15) == 0 {
+            steps.push((moment(&mut random) / 4, Step::Backlog));
+        }
         if random.u8(..5) == 0 {
             steps.push((moment(&mut random) / 2, Step::Poison));
         }

@@ -209,6 +209,19 @@ impl Site {
         list.expect("the outbox can be listed").into_iter().map(|waiting| waiting.id).collect()
     }
 
+    /// What waits, its kind, tries and last try, as text.
+    pub async fn describe_waiting(&self) -> String {
+        let store = self.store.clone().expect("the store is open");
+        let list = tokio::task::spawn_blocking(move || store.outbox_waiting(20)).await.expect("no panic");
+        let now = self.clock.stamp().wall.as_unix_millis();
+        let describe = |waiting: kitchen_core::outbox::Waiting| {
+            let ago_ms = waiting.sent.map(|sent| now - sent.as_unix_millis());
+            format!("{} {} tried {} times, {ago_ms:?} ms ago", waiting.id, waiting.kind, waiting.attempts)
+        };
+        let lines: Vec<String> = list.expect("the outbox can be listed").into_iter().map(describe).collect();
+        lines.join("; ")
+    }
+
     /// Waits until nothing waits any more; what still does after `bound`.
     pub async fn emptied(&self, bound: Duration) -> Vec<String> {
         let started = Instant::now();

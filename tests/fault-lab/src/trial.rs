@@ -11,6 +11,8 @@ use crate::site::{Ending, Site, Urls};
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 /// Box's seconds in one of ours once the broker behaves: the longest back-off is ten minutes.
 const SPEED: u32 = 8;
+/// More than the uplink lists at once.
+const BACKLOG: usize = 300;
 const NUDGE: Duration = Duration::from_millis(250);
 /// The district's own wait before it connects again may be longer than a test.
 const DISTRICT_AWAY: Duration = Duration::from_secs(3);
@@ -54,7 +56,10 @@ pub async fn run(schedule: &Schedule) -> Trial {
 
     let mut findings = Vec::new();
     if !left.is_empty() {
-        findings.push(format!("{DRAIN_LIMIT:?} after the last fault there still wait {left:?}"));
+        findings.push(format!(
+            "{DRAIN_LIMIT:?} after the last fault there still wait {left:?}: {}",
+            site.describe_waiting().await
+        ));
     }
     let set_aside = site.set_aside();
     if set_aside.len() > usize::from(poison.is_some()) {
@@ -76,6 +81,12 @@ async fn perform(broker: &Broker, site: &mut Site, step: Step, poison: &mut Opti
         Step::ReadSlowly(side, duration) => broker.read_slowly(side, duration),
         Step::Alert { picture_bytes } => site.put_alert(picture_bytes).await,
         Step::Record => site.put_record().await,
+        Step::Backlog => {
+            for _ in 0..BACKLOG {
+                site.put_record().await;
+            }
+            return Some("backlog");
+        }
         Step::Clip { bytes } => site.put_clip(bytes).await,
         Step::Poison => {
             // Refused from its first try on: its topic is not known before it is stored.

@@ -1,7 +1,8 @@
 //! Random faults of a broker against a real box and a real district: whatever the store took arrives once the broker
 //! behaves, byte for byte, and no receipt is noted for anything that the district does not hold.
 //!
-//! `FAULT_SCHEDULES` sets how many schedules run (30), `FAULT_FIRST_SEED` where they begin; `FAULT_SEED` runs one again.
+//! `FAULT_SCHEDULES` sets how many schedules run (30), `FAULT_FIRST_SEED` where they begin; `FAULT_SEED` runs one again,
+//! with `FAULT_LOG=debug` in all its detail.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -18,6 +19,9 @@ const AT_ONCE: usize = 30;
 
 #[test]
 fn what_the_store_took_arrives_whatever_the_broker_did() {
+    if let Ok(filter) = env::var("FAULT_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
     let seeds = match number("FAULT_SEED") {
         Some(seed) => seed..seed + 1,
         None => {

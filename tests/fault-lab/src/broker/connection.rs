@@ -229,7 +229,7 @@ impl Client {
             Packet::Publish(publish) => self.take_publish(publish, action),
             Packet::PubAck(confirmation) => self.shared.state().confirm(&self.id, confirmation.pkid),
             Packet::Subscribe(subscribe) => self.take_subscribe(subscribe, action),
-            Packet::PingReq(_) => self.send(PacketKind::PingResp, written(|buffer| PingResp::write(buffer))),
+            Packet::PingReq(_) => self.send(PacketKind::PingResp, written(PingResp::write)),
             _ => {}
         }
     }
@@ -326,7 +326,11 @@ impl Client {
                 self.shared.state().taint(&self.id);
                 return Ok(());
             }
-            Some(Action::Spoil) => bytes.iter_mut().for_each(|byte| *byte = fastrand::u8(..)),
+            Some(Action::Spoil) => {
+                // They may announce a packet that never ends.
+                self.shared.state().taint(&self.id);
+                bytes.iter_mut().for_each(|byte| *byte = fastrand::u8(..));
+            }
             _ => {}
         }
         half.write_all(&bytes).await.map_err(|_| CUT)?;

@@ -25,7 +25,7 @@ pub(super) struct Connected {
     pub number: u64,
     pub sender: mpsc::UnboundedSender<Outgoing>,
     pub cut: Arc<Notify>,
-    /// Something was swallowed: a broker that behaves would have ended this link.
+    /// Something was swallowed or spoilt: a broker that behaves would have ended this link.
     pub is_tainted: bool,
 }
 
@@ -86,9 +86,9 @@ impl State {
 
     /// The fault for this packet, if one is armed.
     pub fn take_fault(&mut self, side: Side, way: Way, packet: PacketKind) -> Option<Action> {
-        let fits = |fault: &&mut Fault| fault.side == side && fault.way == way && fault.packet == packet;
+        let fits = |fault: &Fault| fault.side == side && fault.way == way && fault.packet == packet;
         let mut due = None;
-        for (index, fault) in self.armed.iter_mut().enumerate().filter(|(_, fault)| fits(&fault)) {
+        for (index, fault) in self.armed.iter_mut().enumerate().filter(|(_, fault)| fits(fault)) {
             match fault.skip.checked_sub(1) {
                 Some(left) => fault.skip = left,
                 None => due = due.or(Some(index)),

@@ -33,6 +33,8 @@ pub const MAX_INCOMING_BYTES: u32 = 4 * 1024 * 1024;
 const EVENTS: usize = 256;
 const CONNECT_LIMIT_S: u64 = 30;
 const SILENCE_LIMIT: Duration = Duration::from_secs(90);
+/// No message waits longer for its confirmation, though the broker talks: all that may be under way needs less at 8 kbps.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(600);
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 /// The wait before a refused subscription is asked for again; it doubles up to the longest.
 const FIRST_RESUBSCRIBE: Duration = Duration::from_secs(5);
@@ -211,8 +213,8 @@ struct Flight {
     next: u64,
     /// Given to rumqttc, in its order.
     queued: VecDeque<Token>,
-    /// Written, by packet id.
-    unconfirmed: HashMap<u16, Token>,
+    /// Written, by packet id, and when.
+    unconfirmed: HashMap<u16, (Token, Instant)>,
     max_packet_bytes: Option<u32>,
     /// The last packet from the broker, or the first publication after a pause.
     heard: Instant,
@@ -222,6 +224,16 @@ struct Flight {
 impl Flight {
     fn count(&self) -> usize {
         self.queued.len() + self.unconfirmed.len()
+    }
+
+    /// Why the link is to be given up, if it is.
+    fn given_up(&self, now: Instant) -> Option<String> {
+        if self.count() > 0 && now.duration_since(self.heard) > SILENCE_LIMIT {
+            return Some(format!("the broker confirmed nothing for {} s", SILENCE_LIMIT.as_secs()));
+        }
+        let is_late = |written: &Instant| now.duration_since(*written) > CONFIRM_LIMIT;
+        let any_is_late = self.unconfirmed.values().any(|(_, written)| is_late(written));
+        any_is_late.then(|| format!("the broker left a message unconfirmed for {} s", CONFIRM_LIMIT.as_secs()))
     }
 }
 
@@ -381,12 +393,9 @@ impl Pump {
                     tokio::select! {
                         polled = &mut poll => break polled,
                         _ = watch.tick() => {
-                            let flight = lock(&self.publisher.flight);
-                            if flight.count() > 0 && flight.heard.elapsed() > SILENCE_LIMIT {
-                                let text = format!("the broker confirmed nothing for {} s", SILENCE_LIMIT.as_secs());
+                            if let Some(text) = lock(&self.publisher.flight).given_up(Instant::now()) {
                                 return LinkReason::NoAnswer.because(text);
                             }
-                            drop(flight);
                             // A link that hears nothing would stay deaf as long as it lives.
                             if resubscribe_at.is_some_and(|at| at <= Instant::now()) {
                                 resubscribe_at = None;
@@ -425,7 +434,7 @@ impl Pump {
             Event::Outgoing(Outgoing::Publish(packet_id)) => {
                 let token = flight.queued.pop_front();
                 if let Some(token) = token.filter(|_| packet_id != 0) {
-                    flight.unconfirmed.insert(packet_id, token);
+                    flight.unconfirmed.insert(packet_id, (token, Instant::now()));
                 }
                 self.publisher.freed.notify_waiters();
                 return Ok(None);
@@ -448,7 +457,7 @@ impl Pump {
                 Ok(Some(LinkEvent::Connected { session_present: connack.session_present }))
             }
             Packet::PubAck(puback) => {
-                let token = flight.unconfirmed.remove(&puback.pkid);
+                let token = flight.unconfirmed.remove(&puback.pkid).map(|(token, _)| token);
                 self.publisher.freed.notify_waiters();
                 let is_taken = matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
                 let refused = (!is_taken).then(|| format!("{:?}", puback.reason));
@@ -491,4 +500,44 @@ fn closed() -> LinkEvent {
 
 fn lock(flight: &Mutex<Flight>) -> MutexGuard<'_, Flight> {
     flight.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_left_unconfirmed_ends_a_link_on_which_the_broker_talks() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut flight = Flight {
+            next: 1,
+            queued: VecDeque::new(),
+            unconfirmed: HashMap::from([(1, (Token(0), start))]),
+            max_packet_bytes: None,
+            heard: after(590),
+            is_closed: false,
+        };
+        assert_eq!(flight.given_up(after(599)), None);
+        assert!(flight.given_up(after(601)).is_some_and(|text| text.contains("a message")));
+        flight.unconfirmed.clear();
+        assert_eq!(flight.given_up(after(2_000)), None);
+    }
+
+    #[test]
+    fn a_silent_broker_ends_the_link_only_while_something_is_to_be_confirmed() {
+        let start = Instant::now();
+        let mut flight = Flight {
+            next: 1,
+            queued: VecDeque::from([Token(0)]),
+            unconfirmed: HashMap::new(),
+            max_packet_bytes: None,
+            heard: start,
+            is_closed: false,
+        };
+        assert_eq!(flight.given_up(start + Duration::from_secs(90)), None);
+        assert!(flight.given_up(start + Duration::from_secs(91)).is_some_and(|text| text.contains("nothing")));
+        flight.queued.clear();
+        assert_eq!(flight.given_up(start + Duration::from_secs(91)), None);
+    }
 }

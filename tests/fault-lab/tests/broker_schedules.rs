@@ -1,8 +1,8 @@
 //! Random faults of a broker against a real box and a real district: whatever the store took arrives once the broker
 //! behaves, byte for byte, and no receipt is noted for anything that the district does not hold.
 //!
-//! `FAULT_SCHEDULES` sets how many schedules run (30), `FAULT_FIRST_SEED` where they begin; `FAULT_SEED` runs one again,
-//! with `FAULT_LOG=debug` in all its detail.
+//! `FAULT_SCHEDULES` sets how many schedules run (30), `FAULT_FIRST_SEED` where they begin.
+//! `FAULT_SEED` runs one again, with `FAULT_LOG=debug` in all its detail.
 
 use std::collections::BTreeMap;
 use std::env;

@@ -96,9 +96,9 @@ impl Broker {
         state.slow_until.insert(side, Instant::now() + duration);
     }
 
-    /// Publications whose topic contains this are refused, also when the broker behaves.
-    pub fn poison(&self, topic_part: &str) {
-        self.shared.state().poison = Some(topic_part.to_owned());
+    /// Publications whose topic ends so are refused, also when the broker behaves.
+    pub fn poison(&self, topic_end: &str) {
+        self.shared.state().poison = Some(topic_end.to_owned());
     }
 
     /// Every picture is refused while it holds.

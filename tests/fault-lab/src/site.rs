@@ -264,9 +264,8 @@ impl Site {
             findings.push(format!("the store took {} messages and holds {}", self.accepted, sent.len()));
         }
         for (id, payload) in &sent {
-            let is_poison = poison.is_some_and(
-                |alert| matches!(payload, Payload::Snapshot { topic_leaf, .. } if topic_leaf.ends_with(alert)),
-            );
+            let is_poison = poison
+                .is_some_and(|alert| matches!(payload, Payload::Snapshot { topic_leaf, .. } if topic_leaf == alert));
             if !is_poison && !rows.holds(id, payload) {
                 findings.push(format!("the district does not hold {id}, or with other bytes"));
             }

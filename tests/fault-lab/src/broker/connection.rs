@@ -237,7 +237,7 @@ impl Client {
     fn take_publish(&self, publish: &Publish, action: Option<Action>) {
         let mut state = self.shared.state();
         let topic = String::from_utf8_lossy(&publish.topic);
-        let is_poison = state.poison.as_ref().is_some_and(|part| topic.contains(part.as_str()))
+        let is_poison = state.poison.as_ref().is_some_and(|end| topic.ends_with(end.as_str()))
             || (state.holds_pictures && topic.contains("/up/snapshot/"));
         let code = match action {
             _ if is_poison => 0x97,

@@ -72,7 +72,7 @@ pub(super) struct State {
     pub armed: Vec<Fault>,
     pub refuses_until: Option<Instant>,
     pub slow_until: HashMap<Side, Instant>,
-    /// Publications whose topic contains it are refused for ever.
+    /// Publications whose topic ends so are refused for ever.
     pub poison: Option<String>,
     pub holds_pictures: bool,
     pub tally: BTreeMap<String, u64>,

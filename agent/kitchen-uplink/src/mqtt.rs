@@ -34,7 +34,12 @@ pub const MAX_INCOMING_BYTES: u32 = 4 * 1024 * 1024;
 const EVENTS: usize = 256;
 const CONNECT_LIMIT_S: u64 = 30;
 const SILENCE_LIMIT: Duration = Duration::from_secs(90);
+/// No message waits longer for its confirmation, though the broker talks: all that may be under way needs less at 8 kbps.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(600);
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+/// The wait before a refused subscription is asked for again; it doubles up to the longest.
+const FIRST_RESUBSCRIBE: Duration = Duration::from_secs(5);
+const LONGEST_RESUBSCRIBE: Duration = Duration::from_secs(300);
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -52,7 +57,7 @@ pub struct LinkOptions {
     pub keepalive_s: u32,
     pub session_expiry_s: u32,
     pub clean_start: bool,
-    /// Subscribed with QoS 1 on each connection, before [`LinkEvent::Connected`] is told.
+    /// Subscribed with QoS 1 on each connection, before [`LinkEvent::Connected`] is told; again when refused.
     pub subscriptions: Vec<String>,
 }
 
@@ -216,8 +221,8 @@ struct Flight {
     next: u64,
     /// Given to rumqttc, in its order.
     queued: VecDeque<Token>,
-    /// Written, by packet id.
-    unconfirmed: HashMap<u16, Token>,
+    /// Written, by packet id, and when.
+    unconfirmed: HashMap<u16, (Token, Instant)>,
     max_packet_bytes: Option<u32>,
     /// The last packet from the broker, or the first publication after a pause.
     heard: Instant,
@@ -227,6 +232,16 @@ struct Flight {
 impl Flight {
     fn count(&self) -> usize {
         self.queued.len() + self.unconfirmed.len()
+    }
+
+    /// Why the link is to be given up, if it is.
+    fn given_up(&self, now: Instant) -> Option<String> {
+        if self.count() > 0 && now.duration_since(self.heard) > SILENCE_LIMIT {
+            return Some(format!("the broker confirmed nothing for {} s", SILENCE_LIMIT.as_secs()));
+        }
+        let is_late = |written: &Instant| now.duration_since(*written) > CONFIRM_LIMIT;
+        let any_is_late = self.unconfirmed.values().any(|(_, written)| is_late(written));
+        any_is_late.then(|| format!("the broker left a message unconfirmed for {} s", CONFIRM_LIMIT.as_secs()))
     }
 }
 
@@ -376,6 +391,8 @@ impl Pump {
 
     async fn pump(&mut self) -> LinkTrouble {
         let mut watch = tokio::time::interval(WATCH_INTERVAL);
+        let mut resubscribe_wait = FIRST_RESUBSCRIBE;
+        let mut resubscribe_at = None;
         loop {
             // `poll` is not cancel-safe: only a link that is given up leaves it early.
             let polled = {
@@ -384,10 +401,15 @@ impl Pump {
                     tokio::select! {
                         polled = &mut poll => break polled,
                         _ = watch.tick() => {
-                            let flight = lock(&self.publisher.flight);
-                            if flight.count() > 0 && flight.heard.elapsed() > SILENCE_LIMIT {
-                                let text = format!("the broker confirmed nothing for {} s", SILENCE_LIMIT.as_secs());
+                            if let Some(text) = lock(&self.publisher.flight).given_up(Instant::now()) {
                                 return LinkReason::NoAnswer.because(text);
+                            }
+                            // A link that hears nothing would stay deaf as long as it lives.
+                            if resubscribe_at.is_some_and(|at| at <= Instant::now()) {
+                                resubscribe_at = None;
+                                if let Err(end) = subscribe(&self.publisher, &self.subscriptions) {
+                                    return end;
+                                }
                             }
                         }
                     }
@@ -399,6 +421,10 @@ impl Pump {
             };
             match self.look_at(event) {
                 Ok(Some(event)) => {
+                    if matches!(event, LinkEvent::SubscriptionRefused { .. }) {
+                        resubscribe_at = Some(Instant::now() + resubscribe_wait);
+                        resubscribe_wait = (resubscribe_wait * 2).min(LONGEST_RESUBSCRIBE);
+                    }
                     if self.events.send(event).await.is_err() {
                         return LinkReason::Closed.because("the link is closed");
                     }
@@ -416,7 +442,7 @@ impl Pump {
             Event::Outgoing(Outgoing::Publish(packet_id)) => {
                 let token = flight.queued.pop_front();
                 if let Some(token) = token.filter(|_| packet_id != 0) {
-                    flight.unconfirmed.insert(packet_id, token);
+                    flight.unconfirmed.insert(packet_id, (token, Instant::now()));
                 }
                 self.publisher.freed.notify_waiters();
                 return Ok(None);
@@ -435,11 +461,11 @@ impl Pump {
             Packet::ConnAck(connack) => {
                 flight.max_packet_bytes = connack.properties.and_then(|properties| properties.max_packet_size);
                 drop(flight);
-                self.subscribe()?;
+                subscribe(&self.publisher, &self.subscriptions)?;
                 Ok(Some(LinkEvent::Connected { session_present: connack.session_present }))
             }
             Packet::PubAck(puback) => {
-                let token = flight.unconfirmed.remove(&puback.pkid);
+                let token = flight.unconfirmed.remove(&puback.pkid).map(|(token, _)| token);
                 self.publisher.freed.notify_waiters();
                 let is_taken = matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
                 let refused = (!is_taken).then(|| format!("{:?}", puback.reason));
@@ -459,21 +485,21 @@ impl Pump {
         }
     }
 
-    fn subscribe(&self) -> Result<(), LinkTrouble> {
-        if self.subscriptions.is_empty() {
-            return Ok(());
-        }
-        let filters = self.subscriptions.iter().map(|filter| Filter::new(filter.clone(), QoS::AtLeastOnce));
-        debug!(filters = ?self.subscriptions, "subscribing");
-        let failed = |error| LinkReason::Other.because(format!("subscribing failed: {error}"));
-        self.publisher.client.try_subscribe_many(filters).map_err(failed)
-    }
-
     fn look_at_subscriptions(&self, codes: &[SubscribeReasonCode]) -> Option<LinkEvent> {
         let refused = codes.iter().position(|code| !matches!(code, SubscribeReasonCode::Success(_)))?;
         let filter = self.subscriptions.get(refused).cloned().unwrap_or_default();
         Some(LinkEvent::SubscriptionRefused { filter, reason: format!("{:?}", codes[refused]) })
     }
+}
+
+fn subscribe(publisher: &Publisher, subscriptions: &[String]) -> Result<(), LinkTrouble> {
+    if subscriptions.is_empty() {
+        return Ok(());
+    }
+    let filters = subscriptions.iter().map(|filter| Filter::new(filter.clone(), QoS::AtLeastOnce));
+    debug!(filters = ?subscriptions, "subscribing");
+    let failed = |error| LinkReason::Other.because(format!("subscribing failed: {error}"));
+    publisher.client.try_subscribe_many(filters).map_err(failed)
 }
 
 fn closed() -> LinkEvent {
@@ -482,4 +508,44 @@ fn closed() -> LinkEvent {
 
 fn lock(flight: &Mutex<Flight>) -> MutexGuard<'_, Flight> {
     flight.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_left_unconfirmed_ends_a_link_on_which_the_broker_talks() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut flight = Flight {
+            next: 1,
+            queued: VecDeque::new(),
+            unconfirmed: HashMap::from([(1, (Token(0), start))]),
+            max_packet_bytes: None,
+            heard: after(590),
+            is_closed: false,
+        };
+        assert_eq!(flight.given_up(after(599)), None);
+        assert!(flight.given_up(after(601)).is_some_and(|text| text.contains("a message")));
+        flight.unconfirmed.clear();
+        assert_eq!(flight.given_up(after(2_000)), None);
+    }
+
+    #[test]
+    fn a_silent_broker_ends_the_link_only_while_something_is_to_be_confirmed() {
+        let start = Instant::now();
+        let mut flight = Flight {
+            next: 1,
+            queued: VecDeque::from([Token(0)]),
+            unconfirmed: HashMap::new(),
+            max_packet_bytes: None,
+            heard: start,
+            is_closed: false,
+        };
+        assert_eq!(flight.given_up(start + Duration::from_secs(90)), None);
+        assert!(flight.given_up(start + Duration::from_secs(91)).is_some_and(|text| text.contains("nothing")));
+        flight.queued.clear();
+        assert_eq!(flight.given_up(start + Duration::from_secs(91)), None);
+    }
 }

@@ -1,0 +1,24 @@
+//! One fault of the broker at a time, each of which once kept messages from arriving.
+
+use std::time::{Duration, Instant};
+
+use kitchen_fault_lab::broker::{Action, Broker, Fault, PacketKind, Side, Way};
+use kitchen_fault_lab::site::{Site, Urls};
+
+const BOUND: Duration = Duration::from_secs(40);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_was_refused_is_asked_for_again() {
+    for side in [Side::Box, Side::District] {
+        let broker = Broker::start().await.expect("loopback has a free port");
+        let action = Action::Refuse { code: 0x97 };
+        broker.arm(Fault { side, way: Way::From, packet: PacketKind::Subscribe, action, skip: 0 });
+        let urls = Urls { of_box: broker.url(), of_district: broker.url() };
+        let mut site = Site::start(urls, 1);
+        site.put_alert(None).await;
+        let started = Instant::now();
+        assert_eq!(site.emptied(BOUND).await, Vec::<String>::new(), "{side:?} is deaf");
+        eprintln!("{side:?}: receipted after {:.1?}", started.elapsed());
+        assert_eq!(site.findings(None).await, Vec::<String>::new());
+    }
+}

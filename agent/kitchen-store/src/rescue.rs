@@ -80,9 +80,6 @@ fn damage(layout: &Layout) -> Result<Option<String>, StoreError> {
         if found != "ok" {
             return Ok(Some(found));
         }
-        if schema::version(&connection)? == 0 {
-            return Ok(None);
-        }
         if let Some(altered) = schema::altered(&connection)? {
             return Ok(Some(altered));
         }

@@ -51,8 +51,13 @@ pub(crate) fn require_compatible(connection: &Connection, found: u32) -> Result<
 /// Which part of the schema differs from what its version says; a flipped bit in a name stops every query on it.
 pub(crate) fn altered(connection: &Connection) -> Result<Option<String>, StoreError> {
     let found = version(connection)?;
-    if found == 0 || found > known_version() {
+    if found > known_version() {
         return Ok(None);
+    }
+    if found == 0 {
+        // A new database has no tables yet.
+        let is_new = parts(connection).during("read", "the schema")?.is_empty();
+        return Ok((!is_new).then(|| "its version is gone".to_owned()));
     }
     let mut expected = Connection::open_in_memory().during("open", "a database in memory")?;
     for (version, step) in (1..=found).zip(STEPS) {

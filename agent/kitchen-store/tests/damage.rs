@@ -136,6 +136,18 @@ fn ids_of_the_new_store_are_not_those_of_the_former() {
 }
 
 #[test]
+fn a_database_that_has_lost_its_version_is_rescued() {
+    for version in [0, 1] {
+        let (dir, before) = filled();
+        let connection = rusqlite::Connection::open(database(dir.path())).expect("database");
+        connection.pragma_update(None, "user_version", version).expect("pragma");
+        drop(connection);
+        let (_, losses, missing) = reopened(dir.path(), &before);
+        assert_eq!((losses.len(), missing), (1, 0), "version {version}: {losses:?}");
+    }
+}
+
+#[test]
 fn a_mark_left_by_a_running_check_is_enough() {
     let (dir, before) = filled();
     let store = open(dir.path(), "boot-a");

@@ -1,5 +1,6 @@
 /* A disk that fails on command, loaded before libc: the FAULT_AT-th call below FAULT_DIRECTORY that changes the disk, and
- * FAULT_COUNT - 1 after it, fail with FAULT_ERRNO. Without FAULT_AT it only counts; FAULT_REPORT gets the number of calls. */
+ * FAULT_COUNT - 1 after it, fail with FAULT_ERRNO, and all calls as long as the file FAULT_WHILE exists. Otherwise it only
+ * counts; FAULT_REPORT gets the number of calls. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -50,7 +51,9 @@ static int fails(void) {
     pthread_mutex_lock(&lock);
     long call = ++calls, at = number("FAULT_AT", 0), count = number("FAULT_COUNT", 1);
     pthread_mutex_unlock(&lock);
-    if (at == 0 || call < at || call >= at + count) return 0;
+    const char *file = getenv("FAULT_WHILE");
+    int is_chosen = at != 0 && call >= at && call < at + count;
+    if (!is_chosen && !(file && access(file, F_OK) == 0)) return 0;
     errno = (int)number("FAULT_ERRNO", EIO);
     return 1;
 }

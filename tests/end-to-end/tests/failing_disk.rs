@@ -3,23 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use kitchen_test_support::{Agent, AgentConfig, District, Mosquitto, RtspCamera, repository, videos, wait_until};
+use kitchen_test_support::{Agent, AgentConfig, District, Mosquitto, RtspCamera, preload, videos, wait_until};
 
 const DEVICE: &str = "mh07-000123";
+const FAULTY_DISK: &str = "agent/kitchen-store/tests/faulty_disk.c";
 const BOUND: Duration = Duration::from_secs(90);
-
-fn library(folder: &Path) -> PathBuf {
-    let (source, library) =
-        (repository().join("agent/kitchen-store/tests/faulty_disk.c"), folder.join("faulty_disk.so"));
-    let built =
-        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").status();
-    assert!(built.expect("a C compiler: apt install gcc").success(), "faulty_disk.c compiles");
-    library
-}
 
 /// Every write below the agent's state fails with `errno` for a while.
 fn an_alert_waits_for_the_disk(errno: i32) {
@@ -34,7 +24,7 @@ fn an_alert_waits_for_the_disk(errno: i32) {
         .set("uplink.keepalive_s", 10)
         .set("uplink.heartbeat_s", 10)
         .rule("camera_offline", "window_s = 3\ncool_down_s = 1")
-        .environment("LD_PRELOAD", library(directory.path()).to_str().unwrap())
+        .environment("LD_PRELOAD", preload(FAULTY_DISK, directory.path()).to_str().unwrap())
         .environment("FAULT_DIRECTORY", directory.path().join("state").to_str().unwrap())
         .environment("FAULT_WHILE", fails.to_str().unwrap())
         .environment("FAULT_ERRNO", &errno.to_string());

@@ -5,19 +5,21 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that tells its figures")]
 
 use std::collections::BTreeSet;
-use std::env;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use kitchen_store::{AlertRow, Store};
-use kitchen_test_support::{Agent, AgentConfig, District, Mosquitto, videos, wait_until};
+use kitchen_test_support::{Agent, AgentConfig, District, Mosquitto, preload, videos, wait_until};
 use serde_json::Value;
 
 const DEVICE: &str = "mh07-000123";
 const BOUND: Duration = Duration::from_secs(180);
 /// Kills between two that wait for an alert first.
 const ALERT_EVERY: u64 = 7;
+const KILLS_A_DAY: u64 = 14;
+const WRONG_CLOCK: &str = "tests/end-to-end/tests/wrong_clock.c";
 const RULE: &str = "score = 0.5\nwindow_s = 1\ncool_down_s = 1\nevidence = \"clip\"";
 
 fn number(name: &str, default: u64) -> u64 {
@@ -66,6 +68,7 @@ fn an_agent_killed_at_random_instants_loses_and_doubles_nothing() {
     println!("KILLS={kills} KILL_SEED={seed}");
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let directory = tempfile::tempdir().unwrap();
+    let offset = directory.path().join("clock-offset");
     let broker = Mosquitto::start();
     let district = District::start(&broker);
     let config = AgentConfig::new(DEVICE, directory.path())
@@ -74,13 +77,19 @@ fn an_agent_killed_at_random_instants_loses_and_doubles_nothing() {
         .set("clip.pre_s", 1)
         .set("clip.post_s", 1)
         .camera("stove", &format!("file://{}", videos::people().display()))
-        .rule("intrusion", RULE);
+        .rule("intrusion", RULE)
+        .environment("LD_PRELOAD", preload(WRONG_CLOCK, directory.path()).to_str().unwrap())
+        .environment("CLOCK_OFFSET_FILE", offset.to_str().unwrap());
     let folder = directory.path().join("state/store");
+    let turn_to_day = |day: u64| fs::write(&offset, (day * 86_400).to_string()).unwrap();
+    turn_to_day(0);
     let began = Instant::now();
     let mut agent = Agent::start(config);
     wait_until(BOUND, "the store is made", || Store::read_only(&folder).is_ok());
     let mut known = BTreeSet::new();
     for kill in 0..kills {
+        // A day brings a limited number of alerts.
+        turn_to_day(kill / KILLS_A_DAY);
         if kill % ALERT_EVERY == 0 {
             // However slow the machine is, the run shall raise alerts.
             let before = known.len();

@@ -4,16 +4,16 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kitchen_core::time::Wall;
 use kitchen_core::wire::MessageId;
-use kitchen_test_support::{Agent, AgentConfig, District, Mosquitto, videos, wait_until};
+use kitchen_test_support::{Agent, AgentConfig, District, Mosquitto, preload, videos, wait_until};
 use serde_json::Value;
 
 const DEVICE: &str = "mh07-000123";
+const WRONG_CLOCK: &str = "tests/end-to-end/tests/wrong_clock.c";
 const BOUND: Duration = Duration::from_secs(90);
 const DAY_S: i64 = 86_400;
 const TEN_YEARS_S: i64 = 3650 * DAY_S;
@@ -38,7 +38,7 @@ impl Site {
             .set("uplink.heartbeat_s", 10)
             .camera("stove", &format!("file://{}", videos::people().display()))
             .rule("intrusion", "score = 0.5\nwindow_s = 2\ncool_down_s = 1\nevidence = \"snapshot\"")
-            .environment("LD_PRELOAD", library(directory.path()).to_str().unwrap())
+            .environment("LD_PRELOAD", preload(WRONG_CLOCK, directory.path()).to_str().unwrap())
             .environment("CLOCK_OFFSET_FILE", offset.to_str().unwrap());
         Self { agent: Agent::start(config), district, offset, _broker: broker, _directory: directory }
     }
@@ -62,15 +62,6 @@ impl Site {
         let known = self.opened().len();
         wait_until(BOUND, "a further alert at the district", || self.opened().len() > known);
     }
-}
-
-fn library(folder: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wrong_clock.c");
-    let library = folder.join("wrong_clock.so");
-    let built =
-        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").status();
-    assert!(built.expect("a C compiler: apt install gcc").success(), "wrong_clock.c compiles");
-    library
 }
 
 fn now_s() -> i64 {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use kitchen_core::alert::{AlertBody, AlertRecord, ClipRef};
 use kitchen_core::outbox::{Payload, Waiting};
 use kitchen_core::time::{Clock, Stamp};
-use kitchen_core::wire::{Envelope, MessageId, Session};
+use kitchen_core::wire::{ClipReceipt, ClipReceiptState, Envelope, MessageId, Receipt, Session};
 use kitchen_store::{NewClip, NewSnapshot, OpenedAlert, Store};
 use kitchen_uplink::{Outbox, OutboxError};
 use serde_json::Value;
@@ -43,16 +43,22 @@ impl Outbox for StoredOutbox {
         self.store.outbox_sent(ids, self.clock.stamp().wall).map_err(OutboxError::new)
     }
 
-    fn receipted(&self, ids: &[String]) -> Result<(), OutboxError> {
-        self.store.outbox_receipted(ids, self.clock.stamp().wall).map(drop).map_err(OutboxError::new)
+    fn receipted(&self, receipts: &[Receipt]) -> Result<Vec<String>, OutboxError> {
+        let receipted = self.store.outbox_receipted(receipts, self.clock.stamp().wall).map_err(OutboxError::new)?;
+        Ok(receipted.still_waiting)
     }
 
-    fn clip_stored(&self, clip_id: &str) -> Result<(), OutboxError> {
-        self.store.outbox_clip_stored(clip_id, self.clock.stamp().wall).map(drop).map_err(OutboxError::new)
+    fn clip_ended(&self, answer: &ClipReceipt) -> Result<bool, OutboxError> {
+        let now = self.clock.stamp();
+        match answer.state {
+            ClipReceiptState::Missing => Ok(true),
+            ClipReceiptState::Stored => self.store.outbox_clip_stored(answer, now.wall).map_err(OutboxError::new),
+            ClipReceiptState::Rejected => self.store.outbox_clip_rejected(answer, now).map_err(OutboxError::new),
+        }
     }
 
-    fn clip_rejected(&self, clip_id: &str, reason: &str) -> Result<(), OutboxError> {
-        self.store.outbox_clip_rejected(clip_id, reason, self.clock.stamp()).map_err(OutboxError::new)
+    fn conflicted(&self, ids: &[String]) -> Result<bool, OutboxError> {
+        self.store.outbox_conflicted(ids, self.clock.stamp()).map_err(OutboxError::new)
     }
 
     fn set_aside(&self, id: &str, failures: u32) -> Result<(), OutboxError> {

@@ -277,6 +277,12 @@ impl Scheduler {
         self.hear_district();
     }
 
+    /// The district spoke, though not of a message that is known here.
+    pub fn handle_heard(&mut self, now: Mono) {
+        self.now = now;
+        self.hear_district();
+    }
+
     /// The district answered about a clip that goes on.
     pub fn handle_answer(&mut self, id: &str, now: Mono) {
         self.now = now;

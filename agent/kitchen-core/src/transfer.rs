@@ -409,7 +409,7 @@ mod tests {
     }
 
     fn answer(state: ClipReceiptState, missing: &[[u64; 2]]) -> ClipReceipt {
-        ClipReceipt { v: 1, clip_id: "k7f3qa.1.1".into(), state, missing: missing.to_vec(), reason: None }
+        ClipReceipt { v: 1, clip_id: "k7f3qa.1.1".into(), state, missing: missing.to_vec(), reason: None, sha256: None }
     }
 
     fn outputs(transfer: &mut Transfer) -> Vec<Output> {

@@ -212,6 +212,51 @@ pub struct HeartbeatBody {
 pub struct AckBody {
     pub v: u8,
     pub ids: Vec<String>,
+    /// The [`short_digest`] of what was stored, in the order of `ids`: a copied card gives its ids to other messages too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<String>,
+    /// Those of `ids` that the district already held with other bytes; it holds both now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<String>,
+}
+
+impl AckBody {
+    #[must_use]
+    pub fn new(receipts: &[Receipt], conflicts: Vec<String>) -> Self {
+        let ids = receipts.iter().map(|receipt| receipt.id.clone()).collect();
+        let digests: Option<Vec<String>> = receipts.iter().map(|receipt| receipt.digest.clone()).collect();
+        Self { v: VERSION, ids, digests: digests.unwrap_or_default(), conflicts }
+    }
+
+    /// Each id with its digest, where there is one for each.
+    #[must_use]
+    pub fn receipts(&self) -> Vec<Receipt> {
+        let digests = if self.digests.len() == self.ids.len() { self.digests.as_slice() } else { &[] };
+        let receipt = |(index, id): (usize, &String)| Receipt { id: id.clone(), digest: digests.get(index).cloned() };
+        self.ids.iter().enumerate().map(receipt).collect()
+    }
+}
+
+/// The district has stored the message `id`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Receipt {
+    pub id: String,
+    /// Of the bytes that were stored; a district may leave it out.
+    pub digest: Option<String>,
+}
+
+impl Receipt {
+    /// Without a digest.
+    #[must_use]
+    pub fn of(id: &str) -> Self {
+        Self { id: id.to_owned(), digest: None }
+    }
+
+    /// Whether it can be for a message whose SHA-256 is that.
+    #[must_use]
+    pub fn is_for(&self, sha256: &str) -> bool {
+        self.digest.as_ref().is_none_or(|digest| *digest == short_digest(sha256))
+    }
 }
 
 /// What the district says of a clip.
@@ -233,6 +278,17 @@ pub struct ClipReceipt {
     pub missing: Vec<[u64; 2]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Of the clip that is meant, as its `init` says; a district may leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+impl ClipReceipt {
+    /// Whether it can be about the clip with that SHA-256.
+    #[must_use]
+    pub fn is_for(&self, sha256: &str) -> bool {
+        self.sha256.as_ref().is_none_or(|named| named == sha256)
+    }
 }
 
 /// Body of `up/clip/{clip_id}/init`.
@@ -281,6 +337,12 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&sha2::Sha256::digest(bytes))
 }
 
+/// The first eight digits: enough to tell two messages apart that came by one id, and no protection against forgery.
+#[must_use]
+pub fn short_digest(sha256: &str) -> String {
+    sha256.chars().take(8).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,6 +354,26 @@ mod tests {
         for wrong in ["", "k7f3qa.17", "k7f3qa.017.42", "K7f3qa.1.1", "k7f3qa.1.1.1", "../../a.1.1", "k7f3qa.+1.1"] {
             assert!(wrong.parse::<MessageId>().is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn an_acknowledgement_with_or_without_digests_is_read() {
+        let plain: AckBody = serde_json::from_str(r#"{"v":1,"ids":["k7f3qa.17.42"]}"#).expect("contract's example");
+        assert_eq!(plain.receipts(), [Receipt::of("k7f3qa.17.42")]);
+        assert!(plain.receipts()[0].is_for("anything"));
+
+        let receipt = Receipt { id: "k7f3qa.17.42".into(), digest: Some("0123abcd".into()) };
+        let body = AckBody::new(std::slice::from_ref(&receipt), Vec::new());
+        let json = serde_json::to_string(&body).expect("string keys");
+        assert_eq!(json, r#"{"v":1,"ids":["k7f3qa.17.42"],"digests":["0123abcd"]}"#);
+        assert_eq!(
+            serde_json::from_str::<AckBody>(&json).expect("own format").receipts(),
+            std::slice::from_ref(&receipt)
+        );
+        assert!(receipt.is_for("0123abcdef"));
+        assert!(!receipt.is_for("0123abceef"));
+        let too_few = AckBody { ids: vec!["a".into(), "b".into()], ..body };
+        assert!(too_few.receipts().iter().all(|receipt| receipt.digest.is_none()));
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Clip<'_> {
     /// Announced: answers what lacks, or that it is there already.
     pub fn init(&self, init: &ClipInit, envelope: &[u8]) -> Result<ClipOutcome, ClipError> {
         if let Some(reason) = unacceptable(&init.sha256, init.bytes) {
-            return Ok(self.answer(ClipReceiptState::Rejected, Vec::new(), Some(reason)));
+            return Ok(self.answer(&init.sha256, ClipReceiptState::Rejected, Vec::new(), Some(reason)));
         }
         let mut events = Vec::new();
         if self.store.has_other_clip(self.device, &self.id(), &init.sha256)?
@@ -97,13 +97,13 @@ impl Clip<'_> {
     /// All was sent: answers what lacks still, stored, or rejected.
     pub fn fin(&self, fin: &ClipFin) -> Result<ClipOutcome, ClipError> {
         if let Some(reason) = unacceptable(&fin.sha256, fin.bytes) {
-            return Ok(self.answer(ClipReceiptState::Rejected, Vec::new(), Some(reason)));
+            return Ok(self.answer(&fin.sha256, ClipReceiptState::Rejected, Vec::new(), Some(reason)));
         }
         let row = self.store.clip(self.device, &self.id(), Some(&fin.sha256))?;
         match row {
             Some(row) if row.bytes != fin.bytes => {
                 let reason = format!("fin says {} bytes, init said {}", fin.bytes, row.bytes);
-                Ok(self.answer(ClipReceiptState::Rejected, Vec::new(), Some(reason)))
+                Ok(self.answer(&fin.sha256, ClipReceiptState::Rejected, Vec::new(), Some(reason)))
             }
             Some(row) => self.go_on(row),
             // Its `init` was lost with an older store of the district: enough is known to go on.
@@ -128,10 +128,10 @@ impl Clip<'_> {
             // Wherever the file has been moved since: stored stays stored.
             ClipState::Stored => {
                 self.store.put_clip(self.device, &self.id(), &row, self.now)?;
-                return Ok(self.answer(ClipReceiptState::Stored, Vec::new(), None));
+                return Ok(self.answer(&row.sha256, ClipReceiptState::Stored, Vec::new(), None));
             }
             ClipState::Rejected => {
-                return Ok(self.answer(ClipReceiptState::Rejected, Vec::new(), row.reason));
+                return Ok(self.answer(&row.sha256, ClipReceiptState::Rejected, Vec::new(), row.reason));
             }
             ClipState::Receiving => {}
         }
@@ -144,7 +144,7 @@ impl Clip<'_> {
         }
         let missing = Receiving::restore(row.bytes, &row.received).missing();
         self.store.put_clip(self.device, &self.id(), &row, self.now)?;
-        Ok(self.answer(ClipReceiptState::Missing, missing, None))
+        Ok(self.answer(&row.sha256, ClipReceiptState::Missing, missing, None))
     }
 
     fn finish(&self, mut row: ClipRow) -> Result<ClipOutcome, ClipError> {
@@ -163,7 +163,8 @@ impl Clip<'_> {
                 row.received = Vec::new();
                 row.reason = Some(reason.clone());
                 self.store.put_clip(self.device, &self.id(), &row, self.now)?;
-                let mut outcome = self.answer(ClipReceiptState::Rejected, Vec::new(), Some(reason.clone()));
+                let mut outcome =
+                    self.answer(&row.sha256, ClipReceiptState::Rejected, Vec::new(), Some(reason.clone()));
                 let (device, clip_id) = (self.device.to_owned(), self.id());
                 outcome.events.push(DistrictEvent::ClipRejected { device, clip_id, reason, received_at: self.now });
                 return Ok(outcome);
@@ -174,13 +175,13 @@ impl Clip<'_> {
                 row.received = Vec::new();
                 self.store.put_clip(self.device, &self.id(), &row, self.now)?;
                 let missing = Receiving::restore(row.bytes, &[]).missing();
-                return Ok(self.answer(ClipReceiptState::Missing, missing, None));
+                return Ok(self.answer(&row.sha256, ClipReceiptState::Missing, missing, None));
             }
         }
         row.state = ClipState::Stored;
         row.path = Some(path.clone());
         self.store.put_clip(self.device, &self.id(), &row, self.now)?;
-        let mut outcome = self.answer(ClipReceiptState::Stored, Vec::new(), None);
+        let mut outcome = self.answer(&row.sha256, ClipReceiptState::Stored, Vec::new(), None);
         outcome.events.push(DistrictEvent::Clip {
             device: self.device.to_owned(),
             clip_id: self.id(),
@@ -212,8 +213,15 @@ impl Clip<'_> {
         DistrictEvent::Conflict { device: self.device.to_owned(), id: self.id(), received_at: self.now }
     }
 
-    fn answer(&self, state: ClipReceiptState, missing: Vec<[u64; 2]>, reason: Option<String>) -> ClipOutcome {
-        let answer = ClipReceipt { v: VERSION, clip_id: self.id(), state, missing, reason };
+    fn answer(
+        &self,
+        sha256: &str,
+        state: ClipReceiptState,
+        missing: Vec<[u64; 2]>,
+        reason: Option<String>,
+    ) -> ClipOutcome {
+        let sha256 = Some(sha256.to_owned());
+        let answer = ClipReceipt { v: VERSION, clip_id: self.id(), state, missing, reason, sha256 };
         ClipOutcome { answer: Some(answer), events: Vec::new() }
     }
 }

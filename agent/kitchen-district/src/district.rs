@@ -243,7 +243,11 @@ impl Work {
     }
 
     fn tell(&self, outcome: Outcome) {
-        let receipt = outcome.receipt.map(|(device, id)| Reply::Receipt { device, id });
+        let receipt = outcome.receipt.map(|stored| Reply::Receipt {
+            device: stored.device,
+            receipt: stored.receipt,
+            is_conflict: stored.is_conflict,
+        });
         let answer = outcome.answer.map(|(device, answer)| Reply::Answer { device, answer });
         for reply in receipt.into_iter().chain(answer) {
             if self.replies.try_send(reply).is_err() {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use kitchen_core::time::Wall;
 use kitchen_core::wire::{
-    ClipFin, ClipInit, ClipReceipt, Envelope, MessageId, StateBody, VERSION, sha256_hex, split_topic,
+    ClipFin, ClipInit, ClipReceipt, Envelope, MessageId, Receipt, StateBody, VERSION, sha256_hex, short_digest,
+    split_topic,
 };
 use kitchen_uplink::Message;
 use kitchen_uplink::clip::{CRC_PROPERTY, crc_text};
@@ -39,11 +40,26 @@ impl From<ClipError> for IntakeError {
     }
 }
 
+/// A message that lies in the store and is to be acknowledged.
+#[derive(Debug)]
+pub struct Stored {
+    pub device: String,
+    pub receipt: Receipt,
+    /// Another message with this id came before.
+    pub is_conflict: bool,
+}
+
+impl Stored {
+    fn new(device: &str, id: &str, sha256: &str, seen: Seen) -> Self {
+        let receipt = Receipt { id: id.to_owned(), digest: Some(short_digest(sha256)) };
+        Self { device: device.to_owned(), receipt, is_conflict: seen == Seen::Conflict }
+    }
+}
+
 /// What a message leads to, once the transaction around it is durable.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Device and id to acknowledge.
-    pub receipt: Option<(String, String)>,
+    pub receipt: Option<Stored>,
     /// Device and the answer about a clip.
     pub answer: Option<(String, ClipReceipt)>,
     pub events: Vec<DistrictEvent>,
@@ -93,7 +109,7 @@ impl Intake {
         if seen != Seen::Repeated {
             events.push(record_event(device, leaf, &id, kind, record, now));
         }
-        Ok(Outcome { receipt: Some((device.to_owned(), id)), answer: None, events })
+        Ok(Outcome { receipt: Some(Stored::new(device, &id, &sha256, seen)), answer: None, events })
     }
 
     fn snapshot(&self, device: &str, alert_id: &str, message: &Message, now: Wall) -> Result<Outcome, IntakeError> {
@@ -108,8 +124,8 @@ impl Intake {
         if !is_sha256(sha256) || sha256_hex(&message.payload) != sha256 {
             return Err(IntakeError::Malformed("a snapshot's sha256 is not that of its bytes"));
         }
-        let receipt = Some((device.to_owned(), id.to_owned()));
         let seen = self.store.snapshot_seen(device, id, sha256)?;
+        let receipt = Some(Stored::new(device, id, sha256, seen));
         if seen == Seen::Repeated {
             return Ok(Outcome { receipt, ..Outcome::default() });
         }

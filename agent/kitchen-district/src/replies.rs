@@ -1,10 +1,10 @@
 //! What the district says to the boxes: receipts, gathered for a moment by device, and answers about clips.
 //! A reply that can't be sent is dropped: the box sends its message again and gets another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kitchen_core::wire::{AckBody, ClipReceipt, VERSION, down};
+use kitchen_core::wire::{AckBody, ClipReceipt, Receipt, down};
 use kitchen_uplink::{Publication, Publisher};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -16,13 +16,13 @@ const IDS_IN_ONE: usize = 200;
 
 #[derive(Debug)]
 pub enum Reply {
-    Receipt { device: String, id: String },
+    Receipt { device: String, receipt: Receipt, is_conflict: bool },
     Answer { device: String, answer: ClipReceipt },
 }
 
 /// Publishes replies until their source ends.
 pub async fn run(mut replies: mpsc::Receiver<Reply>, publisher: watch::Receiver<Option<Publisher>>) {
-    let mut receipts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut gathered: BTreeMap<String, Gathered> = BTreeMap::new();
     let mut flush_at = None;
     loop {
         let reply = match flush_at {
@@ -31,19 +31,20 @@ pub async fn run(mut replies: mpsc::Receiver<Reply>, publisher: watch::Receiver<
                 Ok(reply) => reply,
                 Err(_) => {
                     flush_at = None;
-                    for (device, ids) in std::mem::take(&mut receipts) {
-                        acknowledge(&publisher, &device, &ids).await;
+                    for (device, gathered) in std::mem::take(&mut gathered) {
+                        acknowledge(&publisher, &device, gathered).await;
                     }
                     continue;
                 }
             },
         };
         match reply {
-            Some(Reply::Receipt { device, id }) => {
-                let ids = receipts.entry(device).or_default();
-                if !ids.contains(&id) {
-                    ids.push(id);
+            Some(Reply::Receipt { device, receipt, is_conflict }) => {
+                let gathered = gathered.entry(device).or_default();
+                if is_conflict {
+                    gathered.conflicts.insert(receipt.id.clone());
                 }
+                gathered.receipts.insert(receipt);
                 flush_at.get_or_insert_with(|| Instant::now() + GATHERING);
             }
             Some(Reply::Answer { device, answer }) => {
@@ -53,14 +54,23 @@ pub async fn run(mut replies: mpsc::Receiver<Reply>, publisher: watch::Receiver<
             None => break,
         }
     }
-    for (device, ids) in receipts {
-        acknowledge(&publisher, &device, &ids).await;
+    for (device, gathered) in gathered {
+        acknowledge(&publisher, &device, gathered).await;
     }
 }
 
-async fn acknowledge(publisher: &watch::Receiver<Option<Publisher>>, device: &str, ids: &[String]) {
-    for ids in ids.chunks(IDS_IN_ONE) {
-        let body = AckBody { v: VERSION, ids: ids.to_vec() };
+/// What one device is told together.
+#[derive(Default)]
+struct Gathered {
+    receipts: BTreeSet<Receipt>,
+    conflicts: BTreeSet<String>,
+}
+
+async fn acknowledge(publisher: &watch::Receiver<Option<Publisher>>, device: &str, gathered: Gathered) {
+    let receipts: Vec<Receipt> = gathered.receipts.into_iter().collect();
+    for receipts in receipts.chunks(IDS_IN_ONE) {
+        let conflicts = receipts.iter().map(|receipt| &receipt.id).filter(|id| gathered.conflicts.contains(*id));
+        let body = AckBody::new(receipts, conflicts.cloned().collect());
         let payload = serde_json::to_vec(&body).expect("an acknowledgement has string keys");
         send(publisher, down(device, "ack"), payload).await;
     }

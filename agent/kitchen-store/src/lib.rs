@@ -19,6 +19,7 @@ mod store;
 pub use alerts::{AlertRow, NewClip, NewSnapshot, OpenedAlert, RecordRow};
 pub use error::{StoreCause, StoreError};
 pub use eviction::{Quotas, Tidied};
+pub use outbox::Receipted;
 pub use outbox_list::{OutboxContent, OutboxRow};
 pub use reader::Reader;
 pub use store::{OpenOptions, Store};

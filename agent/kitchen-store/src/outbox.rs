@@ -5,14 +5,14 @@ use std::fs;
 
 use kitchen_core::outbox::{OutboxKind, Payload, Waiting};
 use kitchen_core::time::{Stamp, Wall};
-use kitchen_core::wire::{ClipInit, Envelope, MessageId, OutboxHealth, sha256_hex};
+use kitchen_core::wire::{ClipInit, ClipReceipt, Envelope, MessageId, OutboxHealth, Receipt, sha256_hex};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde_json::{Value, json};
 
 use crate::database::{Database, from_sql, is_trusted, to_sql, wall};
 use crate::error::{At as _, During as _, StoreError};
 use crate::files::Layout;
-use crate::identity::Identity;
+use crate::identity::{Identity, random_store_id};
 
 /// A record to store and to send.
 pub(crate) struct NewRecord<'a> {
@@ -126,34 +126,50 @@ impl Database {
     }
 
     /// Undone by a power cut, a receipt comes again with the next resend: no sync is needed.
-    pub fn outbox_receipted(&mut self, ids: &[String], now: Wall) -> Result<usize, StoreError> {
+    pub fn outbox_receipted(&mut self, receipts: &[Receipt], now: Wall) -> Result<Receipted, StoreError> {
         let now = now.as_unix_millis();
-        self.cheaply("remove as receipted", &list(ids), |transaction| {
+        self.cheaply("remove as receipted", &format!("{} messages", receipts.len()), |transaction| {
             // A clip's receipt is its own message; its id in an acknowledgement means nothing.
             let mut waiting = transaction.prepare_cached("DELETE FROM outbox WHERE id = ?1 AND kind <> 'clip'")?;
             let mut record = transaction.prepare_cached("UPDATE records SET receipted_at = ?2 WHERE id = ?1")?;
             let mut snapshot = transaction.prepare_cached("UPDATE snapshots SET receipted_at = ?2 WHERE id = ?1")?;
-            let mut removed = 0;
-            for id in ids {
-                if waiting.execute([id])? > 0 {
-                    removed += 1;
-                    record.execute((id, now))?;
-                    snapshot.execute((id, now))?;
+            let mut receipted = Receipted::default();
+            for receipt in receipts {
+                let id = &receipt.id;
+                match sent_sha256(transaction, id)? {
+                    Waits::No => {}
+                    Waits::With(Some(sha256)) if receipt.is_for(&sha256) => {
+                        receipted.removed += waiting.execute([id])?;
+                        record.execute((id, now))?;
+                        snapshot.execute((id, now))?;
+                    }
+                    Waits::With(_) => receipted.still_waiting.push(id.clone()),
                 }
             }
-            Ok(removed)
+            Ok(receipted)
         })
     }
 
-    pub fn outbox_clip_stored(&mut self, clip_id: &str, now: Wall) -> Result<bool, StoreError> {
+    pub fn outbox_clip_stored(&mut self, answer: &ClipReceipt, now: Wall) -> Result<bool, StoreError> {
+        let clip_id = &answer.clip_id;
         self.cheaply("remove as stored", clip_id, |transaction| {
-            let removed = transaction.execute("DELETE FROM outbox WHERE id = ?1 AND kind = 'clip'", [clip_id])? > 0;
-            if removed {
+            if !concerns(transaction, answer)? {
+                return Ok(false);
+            }
+            if transaction.execute("DELETE FROM outbox WHERE id = ?1 AND kind = 'clip'", [clip_id])? > 0 {
                 let now = now.as_unix_millis();
                 transaction.execute("UPDATE clips SET stored_at = ?2 WHERE clip_id = ?1", (clip_id, now))?;
             }
-            Ok(removed)
+            Ok(true)
         })
+    }
+
+    pub fn outbox_clip_rejected(&mut self, answer: &ClipReceipt, now: Stamp) -> Result<bool, StoreError> {
+        if !concerns(&self.connection, answer).during("look up", &answer.clip_id)? {
+            return Ok(false);
+        }
+        let reason = answer.reason.as_deref().unwrap_or("rejected without a reason");
+        self.outbox_set_aside(&answer.clip_id, reason, now).map(|_| true)
     }
 
     pub fn outbox_set_aside(&mut self, id: &str, reason: &str, now: Stamp) -> Result<bool, StoreError> {
@@ -176,6 +192,26 @@ impl Database {
 }
 
 impl Database {
+    /// The new store's id, `None` when no id is of this store.
+    pub fn outbox_conflicted(&mut self, ids: &[String], now: Stamp) -> Result<Option<String>, StoreError> {
+        let of_this_store = |id: &&String| id.parse::<MessageId>().is_ok_and(|id| id.store == self.identity.store);
+        let repeated: Vec<String> = ids.iter().filter(of_this_store).cloned().collect();
+        if repeated.is_empty() {
+            return Ok(None);
+        }
+        let former = self.identity.store.clone();
+        let store = random_store_id();
+        let sequence = self.next_id()?.sequence;
+        let record_id = MessageId { store: store.clone(), boot: self.identity.boot, sequence };
+        self.durably(now, "take another id for", "the store", |transaction, identity| {
+            transaction.execute("UPDATE identity SET store = ?1", [&store]).during("write", "the store's id")?;
+            let body = json!({ "store": store, "former": former, "ids": repeated });
+            insert_own_record(transaction, identity, now, &record_id, "store.renewed", body)
+        })?;
+        self.identity.store.clone_from(&store);
+        Ok(Some(store))
+    }
+
     pub fn outbox_requeue(&mut self, id: &str) -> Result<bool, StoreError> {
         self.connection
             .execute("UPDATE outbox SET set_aside = NULL, attempts = 0, sent_at = NULL WHERE id = ?1", [id])
@@ -196,6 +232,55 @@ impl Database {
             Ok(true)
         })
     }
+}
+
+/// What a receipt led to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipted {
+    pub removed: usize,
+    /// Named, and not removed: another message of that id is meant.
+    pub still_waiting: Vec<String>,
+}
+
+enum Waits {
+    No,
+    /// The SHA-256 of its bytes, if they were ever sent: without that nobody can have received them.
+    With(Option<String>),
+}
+
+fn sent_sha256(connection: &Connection, id: &str) -> rusqlite::Result<Waits> {
+    const QUERY: &str = "SELECT o.kind, o.attempts, r.envelope, s.sha256 FROM outbox o \
+        LEFT JOIN records r ON r.id = o.id LEFT JOIN snapshots s ON s.id = o.id WHERE o.id = ?1";
+    let row = connection
+        .prepare_cached(QUERY)?
+        .query_row([id], |row| {
+            let kind: String = row.get(0)?;
+            let attempts: u32 = row.get(1)?;
+            let envelope: Option<Vec<u8>> = row.get(2)?;
+            let picture: Option<String> = row.get(3)?;
+            Ok((kind, attempts, envelope, picture))
+        })
+        .optional()?;
+    Ok(match row {
+        None => Waits::No,
+        Some((kind, attempts, envelope, picture)) => {
+            let is_sent = attempts > 0 && kind != OutboxKind::Clip.as_str();
+            Waits::With(picture.or_else(|| envelope.map(|bytes| sha256_hex(&bytes))).filter(|_| is_sent))
+        }
+    })
+}
+
+/// Whether the answer can be about this box's clip, or about none that waits here.
+fn concerns(connection: &Connection, answer: &ClipReceipt) -> rusqlite::Result<bool> {
+    const QUERY: &str = "SELECT o.attempts, c.init FROM outbox o JOIN clips c ON c.clip_id = o.id WHERE o.id = ?1";
+    let row: Option<(u32, String)> = connection
+        .prepare_cached(QUERY)?
+        .query_row([&answer.clip_id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(row.is_none_or(|(attempts, init)| {
+        let init = serde_json::from_str::<ClipInit>(&init);
+        attempts > 0 && init.is_ok_and(|init| answer.is_for(&init.sha256))
+    }))
 }
 
 fn list(ids: &[String]) -> String {

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 use kitchen_core::alert::{AlertBody, AlertRecord, ClipRef};
 use kitchen_core::outbox::{Payload, Waiting};
 use kitchen_core::time::{Stamp, Wall};
-use kitchen_core::wire::{MessageId, OutboxHealth, Session};
+use kitchen_core::wire::{ClipReceipt, MessageId, OutboxHealth, Receipt, Session};
 use serde_json::Value;
 
 use crate::alerts::{self, AlertRow, NewClip, NewSnapshot, OpenedAlert};
 use crate::database::Database;
 use crate::error::{StoreCause, StoreError};
 use crate::eviction::{Quotas, Room, Tidied};
+use crate::outbox::Receipted;
 use crate::reader::Reader;
 use crate::{identity, outbox, rescue};
 
@@ -48,7 +49,7 @@ struct Shared {
     calls: Option<SyncSender<Call>>,
     health: Arc<Health>,
     thread: Option<JoinHandle<()>>,
-    store_id: String,
+    store_id: Mutex<String>,
     boot: u32,
 }
 
@@ -69,7 +70,7 @@ impl Store {
     /// One process can hold a store; another one gets [`StoreError::InUse`].
     pub fn open(options: OpenOptions<'_>) -> Result<Self, StoreError> {
         let database = Database::open(options.dir, options.device, options.boot_id)?;
-        let (store_id, boot) = (database.identity.store.clone(), database.identity.boot);
+        let (store_id, boot) = (Mutex::new(database.identity.store.clone()), database.identity.boot);
         let (calls, waiting) = sync_channel(CALLS);
         let health = Arc::new(Health::default());
         let served = Arc::clone(&health);
@@ -85,10 +86,10 @@ impl Store {
         Reader::open(dir)
     }
 
-    /// Six letters and digits, made with the database.
+    /// Six letters and digits, made with the database, and anew when another box turns out to use them.
     #[must_use]
     pub fn store_id(&self) -> String {
-        self.shared.store_id.clone()
+        self.shared.store_id.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many boots of the kernel this store has seen, this one included.
@@ -236,21 +237,37 @@ impl Store {
         self.call("note messages as sent", move |database| database.outbox_sent(&ids, now))
     }
 
-    /// Removes what the district has acknowledged and returns how many waited. Unknown ids and clips are ignored.
-    pub fn outbox_receipted(&self, ids: &[String], now: Wall) -> Result<usize, StoreError> {
+    /// Removes what the district has acknowledged. Unknown ids are ignored; a message that was never sent, or whose
+    /// bytes are not those that the receipt is for, still waits.
+    pub fn outbox_receipted(&self, receipts: &[Receipt], now: Wall) -> Result<Receipted, StoreError> {
+        let receipts = receipts.to_vec();
+        self.call("remove receipted messages", move |database| database.outbox_receipted(&receipts, now))
+    }
+
+    /// Removes a clip that the district has stored; its file stays. `false`: it still waits, since the answer is about
+    /// another clip of that id.
+    pub fn outbox_clip_stored(&self, answer: &ClipReceipt, now: Wall) -> Result<bool, StoreError> {
+        let answer = answer.clone();
+        self.call("remove a stored clip", move |database| database.outbox_clip_stored(&answer, now))
+    }
+
+    /// Sets aside a clip that the district has rejected, and records it. `false` as for one that is stored.
+    pub fn outbox_clip_rejected(&self, answer: &ClipReceipt, now: Stamp) -> Result<bool, StoreError> {
+        let answer = answer.clone();
+        self.call("set a rejected clip aside", move |database| database.outbox_clip_rejected(&answer, now))
+    }
+
+    /// The district held `ids` already, with other bytes. If they are this store's, it takes another store id, so that
+    /// no further id repeats, and records it; whether it did.
+    pub fn outbox_conflicted(&self, ids: &[String], now: Stamp) -> Result<bool, StoreError> {
         let ids = ids.to_vec();
-        self.call("remove receipted messages", move |database| database.outbox_receipted(&ids, now))
-    }
-
-    /// Removes a clip that the district has stored; its file stays. Whether it waited.
-    pub fn outbox_clip_stored(&self, clip_id: &str, now: Wall) -> Result<bool, StoreError> {
-        let clip_id = clip_id.to_owned();
-        self.call("remove a stored clip", move |database| database.outbox_clip_stored(&clip_id, now))
-    }
-
-    /// Sets aside a clip that the district has rejected, and records it.
-    pub fn outbox_clip_rejected(&self, clip_id: &str, reason: &str, now: Stamp) -> Result<(), StoreError> {
-        self.outbox_set_aside(clip_id, reason, now).map(drop)
+        let renewed = self.call("renew the store's id", move |database| database.outbox_conflicted(&ids, now))?;
+        let is_renewed = renewed.is_some();
+        if let Some(store) = renewed {
+            tracing::warn!(store, "the district holds other messages of this store's ids: is the card a copy?");
+            *self.shared.store_id.lock().unwrap_or_else(PoisonError::into_inner) = store;
+        }
+        Ok(is_renewed)
     }
 
     /// Sets aside a message that holds others up, and records it. Whether it waited; unknown ids are ignored.

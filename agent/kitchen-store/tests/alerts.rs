@@ -8,9 +8,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use kitchen_core::alert::{AlertRecord, CloseReason};
 use kitchen_core::outbox::{OutboxKind, Payload};
 use kitchen_core::rules::RuleId;
-use kitchen_core::wire::{Envelope, MessageId, sha256_hex};
+use kitchen_core::wire::{Envelope, MessageId, Receipt, sha256_hex};
 use kitchen_store::{Store, StoreError};
-use support::{body, clip, later, open, snapshot, stamp, wall};
+use support::{body, clip, deliver, deliver_clip, later, open, snapshot, stamp, wall};
 use tempfile::tempdir;
 
 fn ids(store: &Store) -> Vec<String> {
@@ -170,9 +170,9 @@ fn a_clip_waits_last_and_its_file_stays_after_the_district_has_it() {
     assert_eq!(init.expires, later(7 * support::DAY_MS).wall);
     assert_eq!(sha256_hex(&fs::read(&path).expect("file")), init.sha256);
 
-    assert_eq!(store.outbox_receipted(std::slice::from_ref(&init.clip_id), wall()).expect("receipt"), 0);
-    assert!(store.outbox_clip_stored(&init.clip_id, wall()).expect("stored"));
-    assert!(!store.outbox_clip_stored(&init.clip_id, wall()).expect("again"));
+    assert_eq!(deliver(&store, std::slice::from_ref(&init.clip_id), stamp()).expect("receipt").removed, 0);
+    assert!(deliver_clip(&store, &init.clip_id, stamp()).expect("stored"));
+    assert!(deliver_clip(&store, &init.clip_id, stamp()).expect("again"));
     assert!(store.outbox_load(&init.clip_id).expect("load").is_none());
     assert_eq!(store.alerts(1).expect("alerts")[0].clip.as_deref(), Some(path.as_path()));
     assert!(path.exists());
@@ -185,7 +185,7 @@ fn alerts_are_listed_as_the_command_line_shows_them() {
     let alert_id = store.open_alert(stamp(), body(RuleId::Phone), Some(snapshot(3))).expect("alert").alert_id;
     let id = alert_id.to_string();
     store.outbox_sent(std::slice::from_ref(&id), later(1000).wall).expect("sent");
-    store.outbox_receipted(std::slice::from_ref(&id), later(2000).wall).expect("receipt");
+    store.outbox_receipted(&[Receipt::of(&id)], later(2000).wall).expect("receipt");
     // While the agent has it open.
     let rows = Store::read_only(dir.path()).expect("reader").alerts(10).expect("alerts");
     assert_eq!(

@@ -14,7 +14,7 @@ use kitchen_core::wire::Envelope;
 use kitchen_store::{OpenOptions, Store};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::{body, clip, later, open, snapshot, stamp};
+use support::{body, clip, deliver, later, open, snapshot, stamp};
 use tempfile::{TempDir, tempdir};
 
 /// A store with alerts of all fates, closed; and the bytes of what waits, by id.
@@ -28,7 +28,7 @@ fn filled() -> (TempDir, BTreeMap<String, Vec<u8>>) {
         }
         store.append_alert_record(later(10), &alert, AlertRecord::Closed, body(RuleId::Phone)).expect("closed");
         if number % 2 == 0 {
-            store.outbox_receipted(&[alert.to_string()], later(20).wall).expect("receipted");
+            deliver(&store, &[alert.to_string()], later(20)).expect("receipted");
         }
         store.append_record(stamp(), "clock.fix", json!({ "padding": "x".repeat(900) })).expect("record");
     }

@@ -15,7 +15,7 @@ use kitchen_core::rules::RuleId;
 use kitchen_core::wire::sha256_hex;
 use kitchen_store::{OpenOptions, Quotas, Store};
 use serde_json::json;
-use support::{body, clip, later, open, snapshot, stamp};
+use support::{body, clip, deliver_clip, later, open, snapshot, stamp};
 use tempfile::tempdir;
 
 const DIRECTORY: &str = "KITCHEN_STORE_FAULTY_DIRECTORY";
@@ -39,7 +39,7 @@ fn child_works_on_the_faulty_disk() {
         say("alert", &opened.alert_id.to_string());
         if let Ok(clip) = store.attach_clip(stamp(), &opened.alert_id, clip(turn), body(RuleId::Fire)) {
             say("clip", &clip.clip_id);
-            if turn == 0 && store.outbox_clip_stored(&clip.clip_id, later(1).wall).is_ok() {
+            if turn == 0 && deliver_clip(&store, &clip.clip_id, later(1)).is_ok() {
                 say("stored", &clip.clip_id);
             }
         }

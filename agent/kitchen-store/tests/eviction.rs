@@ -11,7 +11,7 @@ use kitchen_core::rules::RuleId;
 use kitchen_core::wire::Envelope;
 use kitchen_store::{Quotas, Store, Tidied};
 use serde_json::{Value, json};
-use support::{body, clip, later, open, snapshot, stamp};
+use support::{body, clip, deliver, deliver_clip, later, open, snapshot, stamp};
 use tempfile::tempdir;
 
 const PLENTY: Quotas = Quotas { clips_bytes: 1 << 30, snapshots_bytes: 1 << 30, database_bytes: 1 << 30 };
@@ -42,7 +42,7 @@ fn clips_that_the_district_has_go_first_and_those_that_wait_are_told() {
     let clips: Vec<String> = (0..5)
         .map(|seed| store.attach_clip(stamp(), &alert, clip(seed), body(RuleId::Phone)).expect("clip").clip_id)
         .collect();
-    store.outbox_clip_stored(&clips[3], later(1).wall).expect("stored");
+    deliver_clip(&store, &clips[3], later(1)).expect("stored");
 
     let four = Quotas { clips_bytes: 4 * 70_000, ..PLENTY };
     assert_eq!(store.tidy(later(2), four).expect("tidy"), Tidied { clips: 1, ..Tidied::default() });
@@ -89,7 +89,7 @@ fn old_alerts_are_forgotten_only_once_the_district_has_all_of_them() {
     let kept: Vec<String> =
         store.alerts(100).expect("alerts")[70..].iter().map(|row| row.alert_id.to_string()).collect();
     let receipts: Vec<String> = ids.into_iter().filter(|id| !kept.contains(id)).collect();
-    store.outbox_receipted(&receipts, later(2).wall).expect("receipted");
+    deliver(&store, &receipts, later(2)).expect("receipted");
 
     let none = Quotas { database_bytes: 0, ..PLENTY };
     assert_eq!(store.tidy(later(3), none).expect("tidy").alerts, 50, "a part of the work at a time");

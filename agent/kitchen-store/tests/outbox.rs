@@ -6,10 +6,10 @@ use kitchen_core::alert::AlertRecord;
 use kitchen_core::outbox::{OutboxKind, Payload};
 use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
-use kitchen_core::wire::{Envelope, OutboxHealth};
-use kitchen_store::{Store, StoreError};
+use kitchen_core::wire::{ClipReceiptState, Envelope, MessageId, OutboxHealth, Receipt, sha256_hex, short_digest};
+use kitchen_store::{Receipted, Store, StoreError};
 use serde_json::json;
-use support::{DAY_MS, body, clip, later, open, snapshot, stamp, wall};
+use support::{DAY_MS, answer, body, clip, later, open, snapshot, stamp, wall};
 use tempfile::tempdir;
 
 fn kinds(store: &Store) -> Vec<OutboxKind> {
@@ -50,9 +50,11 @@ fn a_receipt_removes_exactly_its_row() {
     let alerts: Vec<String> = (0..4)
         .map(|_| store.open_alert(stamp(), body(RuleId::Phone), None).expect("alert").alert_id.to_string())
         .collect();
-    let receipts = [alerts[1].clone(), "k7f3qa.17.42".to_owned(), alerts[1].clone(), "nonsense'".to_owned()];
-    assert_eq!(store.outbox_receipted(&receipts, later(9).wall).expect("receipted"), 1);
-    assert_eq!(store.outbox_receipted(&receipts, later(9).wall).expect("receipted"), 0);
+    store.outbox_sent(&alerts, later(8).wall).expect("sent");
+    let receipts = [&alerts[1], "k7f3qa.17.42", &alerts[1], "nonsense'"].map(Receipt::of);
+    let receipted = |removed| Receipted { removed, still_waiting: Vec::new() };
+    assert_eq!(store.outbox_receipted(&receipts, later(9).wall).expect("receipted"), receipted(1));
+    assert_eq!(store.outbox_receipted(&receipts, later(9).wall).expect("receipted"), receipted(0));
     let left: Vec<String> = store.outbox_waiting(10).expect("outbox").into_iter().map(|waiting| waiting.id).collect();
     assert_eq!(left, [alerts[0].clone(), alerts[2].clone(), alerts[3].clone()]);
     assert!(store.outbox_load(&alerts[1]).expect("load").is_none());
@@ -62,14 +64,79 @@ fn a_receipt_removes_exactly_its_row() {
 }
 
 #[test]
+fn a_receipt_for_what_was_never_sent_or_has_other_bytes_removes_nothing() {
+    let dir = tempdir().expect("tempdir");
+    let store = open(dir.path(), "boot-a");
+    let alert = store.open_alert(stamp(), body(RuleId::Phone), Some(snapshot(1))).expect("alert").alert_id;
+    let clip_id = store.attach_clip(stamp(), &alert, clip(1), body(RuleId::Phone)).expect("clip").clip_id;
+    let list = store.outbox_waiting(10).expect("outbox");
+    let ids: Vec<String> = list.iter().map(|row| row.id.clone()).collect();
+    let (messages, clip_row) = (&ids[..3], &list[3]);
+    assert_eq!(clip_row.id, clip_id);
+    let sha256_of = |id: &str| match store.outbox_load(id).expect("load").expect("waits") {
+        Payload::Record { bytes, .. } | Payload::Snapshot { bytes, .. } => sha256_hex(&bytes),
+        Payload::Clip { init, .. } => init.sha256,
+    };
+    let hashes: Vec<String> = ids.iter().map(|id| sha256_of(id)).collect();
+    let receipt = |index: usize, digest: String| Receipt { id: ids[index].clone(), digest: Some(digest) };
+    let right: Vec<Receipt> = (0..3).map(|index| receipt(index, short_digest(&hashes[index]))).collect();
+    let wrong: Vec<Receipt> = (0..3).map(|index| receipt(index, short_digest(&hashes[(index + 1) % 3]))).collect();
+    let stored = |sha256: &str| answer(&clip_id, ClipReceiptState::Stored, Some(sha256));
+    let all_wait = || Receipted { removed: 0, still_waiting: messages.to_vec() };
+
+    assert_eq!(store.outbox_receipted(&right, later(1).wall).expect("never sent"), all_wait());
+    assert!(!store.outbox_clip_stored(&stored(&hashes[3]), later(1).wall).expect("never sent"));
+    store.outbox_sent(&ids, later(2).wall).expect("sent");
+    assert_eq!(store.outbox_receipted(&wrong, later(3).wall).expect("other bytes"), all_wait());
+    assert!(!store.outbox_clip_stored(&stored(&hashes[0]), later(3).wall).expect("another clip"));
+    let rejected = answer(&clip_id, ClipReceiptState::Rejected, Some(&hashes[0]));
+    assert!(!store.outbox_clip_rejected(&rejected, later(3)).expect("another clip"));
+    assert_eq!(store.outbox_waiting(10).expect("outbox").len(), 4);
+
+    assert_eq!(store.outbox_receipted(&right, later(4).wall).expect("receipted").removed, 3);
+    assert!(store.outbox_clip_stored(&stored(&hashes[3]), later(4).wall).expect("stored"));
+    assert_eq!(store.outbox_waiting(10).expect("outbox"), []);
+}
+
+#[test]
+fn a_store_whose_ids_another_used_takes_a_new_name_and_tells_it() {
+    let dir = tempdir().expect("tempdir");
+    let store = open(dir.path(), "boot-a");
+    let former = store.store_id();
+    let alert = store.open_alert(stamp(), body(RuleId::Phone), None).expect("alert").alert_id.to_string();
+    let foreign = ["k7f3qa.1.1".to_owned(), "nonsense".to_owned()];
+    assert!(!store.outbox_conflicted(&foreign, later(1)).expect("conflicted"), "ids of other stores");
+
+    let ids = [alert.clone()];
+    assert!(store.outbox_conflicted(&ids, later(1)).expect("conflicted"));
+    assert!(!store.outbox_conflicted(&ids, later(2)).expect("again"), "once is enough");
+    let renewed = store.store_id();
+    assert_ne!(renewed, former);
+    let record = newest_record(&store);
+    assert_eq!((record.kind.as_str(), &record.id.store), ("store.renewed", &renewed));
+    assert_eq!(record.body, json!({ "store": renewed, "former": former, "ids": ids }));
+    assert_eq!(store.outbox_waiting(10).expect("outbox")[0].id, alert, "what waits keeps its id and bytes");
+
+    let session = store.next_session().expect("session");
+    assert_eq!((session.store.as_str(), session.n), (renewed.as_str(), 1));
+    let next: MessageId = store.next_id().expect("id");
+    drop(store);
+    let store = open(dir.path(), "boot-a");
+    assert_eq!((store.store_id(), &next.store), (renewed.clone(), &renewed));
+    assert!(store.next_id().expect("id").sequence > next.sequence);
+}
+
+#[test]
 fn a_rejected_clip_is_set_aside_and_recorded_once() {
     let dir = tempdir().expect("tempdir");
     let store = open(dir.path(), "boot-a");
     let alert = store.open_alert(stamp(), body(RuleId::Phone), None).expect("alert").alert_id;
     let clip_id = store.attach_clip(stamp(), &alert, clip(1), body(RuleId::Phone)).expect("clip").clip_id;
-    store.outbox_clip_rejected(&clip_id, "too large", later(1)).expect("rejected");
-    store.outbox_clip_rejected(&clip_id, "too large", later(2)).expect("again");
-    store.outbox_clip_rejected("k7f3qa.17.42", "unknown", later(2)).expect("unknown");
+    store.outbox_sent(std::slice::from_ref(&clip_id), later(1).wall).expect("sent");
+    for (id, at) in [(&*clip_id, 1), (&clip_id, 2), ("k7f3qa.17.42", 2)] {
+        let rejected = answer(id, ClipReceiptState::Rejected, None);
+        assert!(store.outbox_clip_rejected(&rejected, later(at)).expect("rejected"));
+    }
     assert_eq!(kinds(&store), [OutboxKind::Alert, OutboxKind::Alert, OutboxKind::Record]);
     assert!(store.outbox_load(&clip_id).expect("load").is_none());
     let record = newest_record(&store);

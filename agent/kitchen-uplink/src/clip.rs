@@ -26,6 +26,7 @@ pub fn crc_text(chunk: &[u8]) -> String {
 #[derive(Debug)]
 pub struct ClipUnderWay {
     pub clip_id: String,
+    pub sha256: String,
     pub transfer: Transfer,
     init: Bytes,
     fin: Bytes,
@@ -39,6 +40,7 @@ impl ClipUnderWay {
     pub fn new(clip: &ClipInit, path: PathBuf, init: &Envelope, fin: &Envelope, seed: u64, now: Mono) -> Self {
         Self {
             clip_id: clip.clip_id.clone(),
+            sha256: clip.sha256.clone(),
             transfer: Transfer::new(clip.bytes, clip.chunk_bytes, seed, now),
             init: init.to_bytes().into(),
             fin: fin.to_bytes().into(),

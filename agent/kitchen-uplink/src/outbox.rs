@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use kitchen_core::outbox::{Payload, Waiting};
-use kitchen_core::wire::{Envelope, HeartbeatBody, Session, StateBody};
+use kitchen_core::wire::{ClipReceipt, Envelope, HeartbeatBody, Receipt, Session, StateBody};
 use serde_json::Value;
 
 /// A failure of the store, as the store words it.
@@ -38,23 +38,26 @@ pub trait Outbox: Send + Sync + 'static {
     /// When the store can't be written.
     fn sent(&self, ids: &[String]) -> Result<(), OutboxError>;
 
-    /// The district has stored these. Unknown and repeated ids are no error.
+    /// The district has stored these. Unknown and repeated ids are no error. Returns the ids that still wait: the
+    /// receipt is for another message of that id, by a box with a copy of this one's card.
     ///
     /// # Errors
     /// When the store can't be written; the receipts then count as not received.
-    fn receipted(&self, ids: &[String]) -> Result<(), OutboxError>;
+    fn receipted(&self, receipts: &[Receipt]) -> Result<Vec<String>, OutboxError>;
 
-    /// The district has the whole clip. Unknown and repeated ids are no error.
+    /// The district has the whole clip, or does not want it. Unknown and repeated ids are no error. `false` when it
+    /// still waits: the answer is about another clip of that id.
     ///
     /// # Errors
     /// When the store can't be written.
-    fn clip_stored(&self, clip_id: &str) -> Result<(), OutboxError>;
+    fn clip_ended(&self, answer: &ClipReceipt) -> Result<bool, OutboxError>;
 
-    /// The district does not want the clip; it leaves the outbox.
+    /// The district held these ids already, with other bytes: another box uses them, or this one did in a time that its
+    /// card has forgotten. Whether ids come from a new store now, so that no further one repeats.
     ///
     /// # Errors
     /// When the store can't be written.
-    fn clip_rejected(&self, clip_id: &str, reason: &str) -> Result<(), OutboxError>;
+    fn conflicted(&self, ids: &[String]) -> Result<bool, OutboxError>;
 
     /// The message failed alone; it is no longer listed by `waiting`, and the record `set_aside` tells the district.
     ///

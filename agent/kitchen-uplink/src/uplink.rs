@@ -22,6 +22,7 @@ use crate::mqtt::{Link, LinkEvent, LinkOptions, Message, Publication, PublishErr
 use crate::outbox::{Outbox, OutboxError, Presence, blocking};
 use crate::reconnect::Reconnect;
 use crate::tls::LinkError;
+use presence::FAREWELL;
 
 /// Messages that the scheduler knows at once, at most.
 const LISTED: usize = 256;
@@ -113,6 +114,8 @@ async fn cancelled(cancel: &mut watch::Receiver<bool>) {
 /// Why the loop over one connection ended.
 enum End {
     Broken(LinkTrouble),
+    /// What the box said of itself on this connection, and its will, no longer hold.
+    Outdated,
     Cancelled,
 }
 
@@ -128,6 +131,7 @@ struct Connection {
     under_way: HashMap<Token, UnderWay>,
     heartbeat_at: Mono,
     list_at: Mono,
+    is_outdated: bool,
 }
 
 struct Uplink {
@@ -167,7 +171,8 @@ impl Uplink {
         let since = Instant::now();
         let now = self.clock.mono();
         let heartbeat_at = now + FIRST_HEARTBEAT.min(self.heartbeat);
-        let mut connection = Connection { link, session, under_way: HashMap::new(), heartbeat_at, list_at: now };
+        let under_way = HashMap::new();
+        let mut connection = Connection { link, session, under_way, heartbeat_at, list_at: now, is_outdated: false };
         let end = self.converse(&mut connection, session_present).await;
         let now = self.clock.mono();
         self.scheduler.handle_disconnected(now);
@@ -176,6 +181,11 @@ impl Uplink {
         }
         match end {
             End::Broken(trouble) => Some((since.elapsed(), trouble)),
+            End::Outdated => {
+                connection.link.close(FAREWELL).await;
+                let text = "messages of this id came with other bytes before: look for a second box, or a copied card";
+                Some((since.elapsed(), LinkReason::SecondBox.because(text.to_owned())))
+            }
             End::Cancelled => {
                 self.say_farewell(connection).await;
                 None
@@ -214,6 +224,9 @@ impl Uplink {
                         return End::Broken(error);
                     }
                     self.take_event(connection, event).await;
+                    if connection.is_outdated {
+                        return End::Outdated;
+                    }
                 }
                 () = self.wake.notified() => connection.list_at = self.clock.mono(),
                 () = tokio::time::sleep(wait) => {}
@@ -378,7 +391,7 @@ impl Uplink {
         }
         if leaf == "ack" {
             match serde_json::from_slice::<AckBody>(&message.payload) {
-                Ok(ack) => self.take_receipts(connection, ack.ids).await,
+                Ok(ack) => self.take_receipts(connection, ack).await,
                 Err(failure) => warn!(error = %failure, "an acknowledgement of the district can't be read"),
             }
         } else if let Some(clip_id) = leaf.strip_prefix("clip/") {
@@ -390,17 +403,33 @@ impl Uplink {
         }
     }
 
-    async fn take_receipts(&mut self, connection: &mut Connection, ids: Vec<String>) {
-        let stored = ids.clone();
-        if let Err(failure) = blocking(&self.outbox, move |outbox| outbox.receipted(&stored)).await {
-            error!(error = %failure, "receipts not noted; the messages will be sent again");
-            return;
-        }
+    async fn take_receipts(&mut self, connection: &mut Connection, ack: AckBody) {
+        let receipts = ack.receipts();
+        let still_waiting = match blocking(&self.outbox, move |outbox| outbox.receipted(&receipts)).await {
+            Ok(still_waiting) => still_waiting,
+            Err(failure) => {
+                error!(error = %failure, "receipts not noted; the messages will be sent again");
+                return;
+            }
+        };
         let now = self.clock.stamp();
-        for id in &ids {
-            self.scheduler.handle_receipt(id, now.mono);
+        for id in &ack.ids {
+            if still_waiting.contains(id) {
+                self.scheduler.handle_heard(now.mono);
+            } else {
+                self.scheduler.handle_receipt(id, now.mono);
+            }
         }
         self.note_receipt(connection, now.wall);
+        if !ack.conflicts.is_empty() {
+            let conflicted = blocking(&self.outbox, move |outbox| outbox.conflicted(&ack.conflicts)).await;
+            match conflicted {
+                // The next connection tells the new store in its state.
+                Ok(true) => connection.is_outdated = true,
+                Ok(false) => {}
+                Err(failure) => error!(error = %failure, "a conflict of ids was not noted; the next one will be"),
+            }
+        }
     }
 
     fn note_receipt(&self, connection: &mut Connection, wall: Wall) {

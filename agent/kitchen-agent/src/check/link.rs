@@ -8,7 +8,7 @@ use std::time::Duration;
 use kitchen_core::config::Config;
 use kitchen_core::outbox::Payload;
 use kitchen_core::time::Clock as _;
-use kitchen_core::wire::{AckBody, down, up};
+use kitchen_core::wire::{AckBody, Receipt, down, up};
 use kitchen_store::{OpenOptions, Store, StoreError};
 use kitchen_uplink::explain::{LinkReason, LinkTrouble, chain};
 use kitchen_uplink::tls::{Broker, LinkError};
@@ -268,10 +268,14 @@ async fn go_there(config: &Config, mut options: LinkOptions, reports: &mut Repor
             break;
         }
     }
-    let Trip { store, link, acknowledged, .. } = trip;
+    let Trip { store, link, sent, acknowledged, .. } = trip;
     link.close(GOODBYE).await;
     // Not noted, they are sent and acknowledged again.
-    let _ = tokio::task::spawn_blocking(move || store.outbox_receipted(&acknowledged, now())).await;
+    let note = move || {
+        let sent: Vec<String> = sent.into_iter().map(|(_, id)| id).collect();
+        store.outbox_sent(&sent, now()).and_then(|()| store.outbox_receipted(&acknowledged, now()))
+    };
+    let _ = tokio::task::spawn_blocking(note).await;
 }
 
 /// The agent's own store; `None` where it would have to be made for another user.
@@ -293,7 +297,7 @@ struct Trip {
     link: Link,
     /// The publication and the record's id.
     sent: Option<(Token, String)>,
-    acknowledged: Vec<String>,
+    acknowledged: Vec<Receipt>,
     is_let_in: bool,
 }
 
@@ -321,8 +325,8 @@ impl Trip {
             }
             LinkEvent::Message(message) => {
                 let ack = serde_json::from_slice::<AckBody>(&message.payload);
-                self.acknowledged.extend(ack.map(|ack| ack.ids).unwrap_or_default());
-                let is_back = |(_, id): &(Token, String)| self.acknowledged.contains(id);
+                self.acknowledged.extend(ack.map(|ack| ack.receipts()).unwrap_or_default());
+                let is_back = |(_, sent): &(Token, String)| self.acknowledged.iter().any(|receipt| receipt.id == *sent);
                 if self.sent.as_ref().is_some_and(is_back) {
                     self.let_in(reports);
                     let took = reports.began.elapsed().as_millis();

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kitchen_core::outbox::{OutboxKind, Payload, Waiting};
 use kitchen_core::time::{Clock, Mono, Stamp, TimeQuality, Wall};
-use kitchen_core::wire::{ClipInit, Envelope, HeartbeatBody, Session, Site, StateBody, sha256_hex};
+use kitchen_core::wire::{
+    ClipInit, ClipReceipt, ClipReceiptState, Envelope, HeartbeatBody, Receipt, Session, Site, StateBody, sha256_hex,
+};
 use kitchen_district::{District, DistrictEvent, DistrictOptions};
 use kitchen_uplink::{LinkOptions, LinkStatus, Outbox, OutboxError, Presence, UplinkOptions};
 use serde_json::{Value, json};
@@ -245,20 +247,21 @@ impl Outbox for MemoryOutbox {
         Ok(())
     }
 
-    fn receipted(&self, ids: &[String]) -> Result<(), OutboxError> {
-        ids.iter().for_each(|id| self.remove(id));
-        Ok(())
+    fn receipted(&self, receipts: &[Receipt]) -> Result<Vec<String>, OutboxError> {
+        receipts.iter().for_each(|receipt| self.remove(&receipt.id));
+        Ok(Vec::new())
     }
 
-    fn clip_stored(&self, clip_id: &str) -> Result<(), OutboxError> {
-        self.remove(clip_id);
-        Ok(())
+    fn clip_ended(&self, answer: &ClipReceipt) -> Result<bool, OutboxError> {
+        if answer.state == ClipReceiptState::Rejected {
+            self.rejected.lock().unwrap().push(answer.reason.clone().unwrap());
+        }
+        self.remove(&answer.clip_id);
+        Ok(true)
     }
 
-    fn clip_rejected(&self, clip_id: &str, reason: &str) -> Result<(), OutboxError> {
-        self.rejected.lock().unwrap().push(reason.to_owned());
-        self.remove(clip_id);
-        Ok(())
+    fn conflicted(&self, _ids: &[String]) -> Result<bool, OutboxError> {
+        Ok(false)
     }
 
     fn set_aside(&self, id: &str, _failures: u32) -> Result<(), OutboxError> {

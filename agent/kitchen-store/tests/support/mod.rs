@@ -6,7 +6,8 @@ use std::path::Path;
 use kitchen_core::alert::AlertBody;
 use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
-use kitchen_store::{NewClip, NewSnapshot, OpenOptions, Store};
+use kitchen_core::wire::{ClipReceipt, ClipReceiptState, Receipt, VERSION};
+use kitchen_store::{NewClip, NewSnapshot, OpenOptions, Receipted, Store, StoreError};
 
 pub const DAY_MS: i64 = 86_400_000;
 
@@ -65,4 +66,24 @@ pub fn clip(seed: u8) -> NewClip {
         codec: "avc1.64001f".to_owned(),
         media_type: "video/mp4".to_owned(),
     }
+}
+
+/// They are sent, and the district acknowledges them.
+pub fn deliver(store: &Store, ids: &[String], at: Stamp) -> Result<Receipted, StoreError> {
+    let receipts: Vec<Receipt> = ids.iter().map(|id| Receipt::of(id)).collect();
+    store.outbox_sent(ids, at.wall)?;
+    store.outbox_receipted(&receipts, at.wall)
+}
+
+/// The clip is sent, and the district has stored it.
+pub fn deliver_clip(store: &Store, clip_id: &str, at: Stamp) -> Result<bool, StoreError> {
+    store.outbox_sent(&[clip_id.to_owned()], at.wall)?;
+    store.outbox_clip_stored(&answer(clip_id, ClipReceiptState::Stored, None), at.wall)
+}
+
+/// What the district says of a clip.
+pub fn answer(clip_id: &str, state: ClipReceiptState, sha256: Option<&str>) -> ClipReceipt {
+    let reason = (state == ClipReceiptState::Rejected).then(|| "too large".to_owned());
+    let (clip_id, sha256) = (clip_id.to_owned(), sha256.map(ToOwned::to_owned));
+    ClipReceipt { v: VERSION, clip_id, state, missing: Vec::new(), reason, sha256 }
 }

@@ -90,21 +90,28 @@ impl Uplink {
     pub(super) async fn take_answer(&mut self, connection: &mut Connection, answer: ClipReceipt) {
         let clip_id = answer.clip_id.clone();
         let state = answer.state;
-        let reason = answer.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
-        let id = clip_id.clone();
-        let noted = blocking(&self.outbox, move |outbox| match state {
-            ClipReceiptState::Stored => outbox.clip_stored(&id),
-            ClipReceiptState::Rejected => {
-                warn!(clip = %id, reason, "the district rejected a clip");
-                outbox.clip_rejected(&id, &reason)
+        let is_about_another =
+            self.clip.as_ref().is_some_and(|clip| clip.clip_id == clip_id && !answer.is_for(&clip.sha256));
+        let is_counted = if is_about_another {
+            Ok(false)
+        } else if state == ClipReceiptState::Missing {
+            Ok(true)
+        } else {
+            if let Some(reason) = answer.reason.as_ref().filter(|_| state == ClipReceiptState::Rejected) {
+                warn!(clip = %clip_id, reason, "the district rejected a clip");
             }
-            ClipReceiptState::Missing => Ok(()),
-        });
-        if let Err(failure) = noted.await {
-            error!(clip = %clip_id, error = %failure, "an answer was not noted; it will be asked for again");
-            return;
-        }
+            let answer = answer.clone();
+            blocking(&self.outbox, move |outbox| outbox.clip_ended(&answer)).await
+        };
         let now = self.clock.stamp();
+        match is_counted {
+            Ok(true) => {}
+            Ok(false) => return self.scheduler.handle_heard(now.mono),
+            Err(failure) => {
+                error!(clip = %clip_id, error = %failure, "an answer was not noted; it will be asked for again");
+                return;
+            }
+        }
         if let Some(clip) = self.clip.as_mut().filter(|clip| clip.clip_id == clip_id) {
             clip.transfer.handle_answer(&answer, now.mono);
         }

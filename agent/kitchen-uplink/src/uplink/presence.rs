@@ -13,7 +13,7 @@ use super::{Connection, Uplink};
 use crate::mqtt::{LinkEvent, Publication};
 use crate::outbox::{OutboxError, blocking};
 
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Uplink {
     pub(super) async fn greet(&self, connection: &Connection) -> Result<(), String> {

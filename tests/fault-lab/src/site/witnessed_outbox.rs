@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kitchen_core::outbox::{Payload, Waiting};
 use kitchen_core::time::Clock as _;
-use kitchen_core::wire::{Envelope, MessageId, Session, sha256_hex};
+use kitchen_core::wire::{ClipReceipt, ClipReceiptState, Envelope, MessageId, Receipt, Session, sha256_hex};
 use kitchen_store::Store;
 use kitchen_uplink::{Outbox, OutboxError};
 use serde_json::Value;
@@ -133,21 +133,28 @@ impl Outbox for WitnessedOutbox {
         self.store.outbox_sent(ids, self.clock.stamp().wall).map_err(OutboxError::new)
     }
 
-    fn receipted(&self, ids: &[String]) -> Result<(), OutboxError> {
-        for id in ids {
-            self.see_receipt(id)?;
+    fn receipted(&self, receipts: &[Receipt]) -> Result<Vec<String>, OutboxError> {
+        for receipt in receipts {
+            self.see_receipt(&receipt.id)?;
         }
-        self.store.outbox_receipted(ids, self.clock.stamp().wall).map(drop).map_err(OutboxError::new)
+        let receipted = self.store.outbox_receipted(receipts, self.clock.stamp().wall).map_err(OutboxError::new)?;
+        Ok(receipted.still_waiting)
     }
 
-    fn clip_stored(&self, clip_id: &str) -> Result<(), OutboxError> {
-        self.see_receipt(clip_id)?;
-        self.store.outbox_clip_stored(clip_id, self.clock.stamp().wall).map(drop).map_err(OutboxError::new)
+    fn clip_ended(&self, answer: &ClipReceipt) -> Result<bool, OutboxError> {
+        self.see_receipt(&answer.clip_id)?;
+        let now = self.clock.stamp();
+        if answer.state == ClipReceiptState::Stored {
+            return self.store.outbox_clip_stored(answer, now.wall).map_err(OutboxError::new);
+        }
+        let (clip_id, reason) = (&answer.clip_id, &answer.reason);
+        self.witness.seen().faults.push(format!("the clip {clip_id} was rejected: {reason:?}"));
+        self.store.outbox_clip_rejected(answer, now).map_err(OutboxError::new)
     }
 
-    fn clip_rejected(&self, clip_id: &str, reason: &str) -> Result<(), OutboxError> {
-        self.witness.seen().faults.push(format!("the clip {clip_id} was rejected: {reason}"));
-        self.store.outbox_clip_rejected(clip_id, reason, self.clock.stamp()).map_err(OutboxError::new)
+    fn conflicted(&self, ids: &[String]) -> Result<bool, OutboxError> {
+        self.witness.seen().faults.push(format!("the district says that {ids:?} came with other bytes"));
+        self.store.outbox_conflicted(ids, self.clock.stamp()).map_err(OutboxError::new)
     }
 
     fn set_aside(&self, id: &str, failures: u32) -> Result<(), OutboxError> {

@@ -2,6 +2,7 @@
 //! Knows what box and district use: sessions with what waits in them, QoS 0 and 1, filters, retained messages, wills.
 
 mod connection;
+mod copied_card;
 mod fault;
 mod session;
 

@@ -92,6 +92,29 @@ async fn a_line_cut_at_any_byte_delivers_all() {
     behind.assert_all_arrives().await;
 }
 
+/// The line is dead for 8 hours of the box's clock, then for 3 more; alerts go on being raised.
+#[tokio::test(flavor = "multi_thread")]
+async fn outages_of_hours_lose_nothing() {
+    const SPEED: u32 = 1800;
+    let mut behind = Behind::start("hours without a line", Line::default()).await;
+    for _ in 0..behind.rounds {
+        behind.put(1, 20_000, Some(300_000)).await;
+        for dark in [Duration::from_secs(16), Duration::from_secs(6)] {
+            behind.proxy.go_dark(dark);
+            behind.site.set_speed(SPEED);
+            let end = Instant::now() + dark;
+            while Instant::now() < end {
+                behind.put(1, 10_000, None).await;
+                behind.site.nudge();
+                tokio::time::sleep(Duration::from_millis(900)).await;
+            }
+            behind.site.set_speed(8);
+            behind.put(0, 0, Some(100_000)).await;
+        }
+    }
+    behind.assert_all_arrives().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn outages_hold_everything_up_and_lose_nothing() {
     let mut behind = Behind::start("outages", Line::default()).await;

@@ -16,6 +16,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use super::copied_card;
 use super::fault::{Action, PacketKind, Side, Way};
 use super::session::{Connected, Outgoing, State};
 use super::{Shared, side_of, written};
@@ -243,6 +244,12 @@ impl Client {
             _ if is_poison => 0x97,
             Some(Action::Refuse { code }) => code,
             Some(Action::ConfirmAndLose) => 0,
+            Some(Action::ReceiptOfACopy) => {
+                if let Some(receipt) = copied_card::receipt(publish) {
+                    state.publish(&receipt);
+                }
+                0
+            }
             _ => {
                 state.publish(publish);
                 0

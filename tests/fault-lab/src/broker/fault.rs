@@ -82,6 +82,8 @@ pub enum Action {
     Refuse { code: u8 },
     /// Confirmed, and without effect.
     ConfirmAndLose,
+    /// From the box only: confirmed, without effect, and the box hears the receipt of another message of that id.
+    ReceiptOfACopy,
     /// Neither effect nor answer. The link is cut when the broker behaves again.
     Swallow,
     /// From the client: the session is forgotten before. To the client: random bytes in its place.
@@ -132,6 +134,9 @@ impl Fault {
         let refuse = |codes: &[u8]| codes.iter().map(|code| Action::Refuse { code: *code }).collect::<Vec<_>>();
         add(Way::From, Kind::Publish, &refuse(&[0x80, 0x83, 0x87, 0x95, 0x97]));
         add(Way::From, Kind::Publish, &[Action::ConfirmAndLose, Action::Swallow]);
+        if side == Side::Box {
+            add(Way::From, Kind::Publish, &[Action::ReceiptOfACopy]);
+        }
         add(Way::From, Kind::PubAck, &[Action::Swallow]);
         add(Way::From, Kind::Connect, &refuse(&[0x88, 0x89, 0x97]));
         add(Way::From, Kind::Connect, &[Action::Spoil, Action::Stall { ms: 0 }]);

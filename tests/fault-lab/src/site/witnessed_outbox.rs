@@ -1,5 +1,5 @@
 //! The box's outbox on disk for the uplink, with a witness at each of its doors: what is loaded, in which order,
-//! and whether the district holds a message at the moment at which its receipt is noted.
+//! and whether the district holds a message whose receipt is noted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -87,7 +87,7 @@ impl Witness {
         }
     }
 
-    /// A receipt is about to be noted for a message that waits.
+    /// A message has left the outbox with its receipt.
     fn see_receipt(&self, id: &str, payload: &Payload) {
         let mut seen = self.seen();
         if seen.rows.is_none() {
@@ -106,11 +106,8 @@ pub(super) struct WitnessedOutbox {
 }
 
 impl WitnessedOutbox {
-    fn see_receipt(&self, id: &str) -> Result<(), OutboxError> {
-        if let Some(payload) = self.store.outbox_load(id).map_err(OutboxError::new)? {
-            self.witness.see_receipt(id, &payload);
-        }
-        Ok(())
+    fn waits(&self, id: &str) -> Result<Option<Payload>, OutboxError> {
+        self.store.outbox_load(id).map_err(OutboxError::new)
     }
 }
 
@@ -134,18 +131,25 @@ impl Outbox for WitnessedOutbox {
     }
 
     fn receipted(&self, receipts: &[Receipt]) -> Result<Vec<String>, OutboxError> {
-        for receipt in receipts {
-            self.see_receipt(&receipt.id)?;
-        }
+        let waited = receipts.iter().map(|receipt| self.waits(&receipt.id)).collect::<Result<Vec<_>, _>>()?;
         let receipted = self.store.outbox_receipted(receipts, self.clock.stamp().wall).map_err(OutboxError::new)?;
+        for (receipt, waited) in receipts.iter().zip(waited) {
+            if let Some(payload) = waited.filter(|_| !receipted.still_waiting.contains(&receipt.id)) {
+                self.witness.see_receipt(&receipt.id, &payload);
+            }
+        }
         Ok(receipted.still_waiting)
     }
 
     fn clip_ended(&self, answer: &ClipReceipt) -> Result<bool, OutboxError> {
-        self.see_receipt(&answer.clip_id)?;
         let now = self.clock.stamp();
         if answer.state == ClipReceiptState::Stored {
-            return self.store.outbox_clip_stored(answer, now.wall).map_err(OutboxError::new);
+            let waited = self.waits(&answer.clip_id)?;
+            let is_counted = self.store.outbox_clip_stored(answer, now.wall).map_err(OutboxError::new)?;
+            if let Some(payload) = waited.filter(|_| is_counted) {
+                self.witness.see_receipt(&answer.clip_id, &payload);
+            }
+            return Ok(is_counted);
         }
         let (clip_id, reason) = (&answer.clip_id, &answer.reason);
         self.witness.seen().faults.push(format!("the clip {clip_id} was rejected: {reason:?}"));

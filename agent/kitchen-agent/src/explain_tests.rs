@@ -94,6 +94,7 @@ fn every_trouble_of_the_link_names_a_next_step() {
         LinkReason::NotAuthorised,
         LinkReason::SecondBox,
         LinkReason::TopicForbidden,
+        LinkReason::TooLarge,
         LinkReason::Setup,
         LinkReason::Closed,
         LinkReason::Other,

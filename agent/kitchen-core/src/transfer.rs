@@ -13,6 +13,8 @@ use crate::wire::{ClipReceipt, ClipReceiptState};
 pub const MAX_CHUNKS: usize = 4;
 /// Ranges named in one answer; the rest is asked for after the next `fin`.
 pub const MAX_RANGES: usize = 128;
+/// A chunk is not made smaller when a broker refuses it for its size.
+pub const SMALLEST_CHUNK: u32 = 1024;
 /// Rounds of `init` or `fin` without a single new byte, after which the transfer is given up for now.
 pub const FRUITLESS_ROUNDS: u32 = 8;
 
@@ -285,6 +287,20 @@ impl Transfer {
         }
     }
 
+    /// The broker takes no packet as large as this chunk's: it goes again in smaller pieces, as do all that follow.
+    pub fn handle_too_large(&mut self, offset: u64, now: Mono) {
+        self.now = now;
+        let Some((length, _)) = self.under_way.remove(&offset) else { return };
+        while self.chunk_bytes >= length && self.chunk_bytes > SMALLEST_CHUNK {
+            self.chunk_bytes = (self.chunk_bytes / 2).max(SMALLEST_CHUNK);
+        }
+        if length > self.chunk_bytes {
+            self.to_send.push_front([offset, offset + u64::from(length)]);
+        } else {
+            self.finish_if_sent();
+        }
+    }
+
     /// An answer that did not come.
     pub fn handle_timeout(&mut self, now: Mono) {
         self.now = now;
@@ -452,6 +468,40 @@ mod tests {
         outputs(&mut transfer);
         transfer.handle_confirmed(0, at(3_000));
         assert_eq!(outputs(&mut transfer), [chunk(32_768)], "2 s carry less than a chunk");
+    }
+
+    #[test]
+    fn a_chunk_that_is_too_large_for_the_broker_goes_in_pieces() {
+        let mut transfer = Transfer::new(60_000, CHUNK, 1, at(0));
+        outputs(&mut transfer);
+        transfer.handle_answer(&answer(ClipReceiptState::Missing, &[[0, 60_000]]), at(0));
+        assert_eq!(outputs(&mut transfer), [chunk(0)]);
+        transfer.handle_too_large(0, at(1));
+        assert_eq!(outputs(&mut transfer), [Output::SendChunk { offset: 0, length: 16_384 }]);
+        transfer.handle_too_large(0, at(2));
+        let mut sent = 0;
+        while let [Output::SendChunk { offset, length }, ..] = outputs(&mut transfer)[..] {
+            assert_eq!((offset, length), (sent, 8_192.min(60_000 - u32::try_from(sent).expect("small"))));
+            sent += u64::from(length);
+            transfer.handle_confirmed(offset, at(3_000 + sent * 10));
+        }
+        assert_eq!(sent, 60_000);
+    }
+
+    #[test]
+    fn a_broker_that_takes_nothing_ends_a_transfer() {
+        let mut transfer = Transfer::new(2_000, CHUNK, 1, at(0));
+        let missing = answer(ClipReceiptState::Missing, &[[0, 2_000]]);
+        for round in 0..100 {
+            for output in outputs(&mut transfer) {
+                match output {
+                    Output::SendInit | Output::SendFin => transfer.handle_answer(&missing, at(round)),
+                    Output::SendChunk { offset, .. } => transfer.handle_too_large(offset, at(round)),
+                    other => return assert_eq!(other, Output::Stuck),
+                }
+            }
+        }
+        panic!("it goes on for ever");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod parts;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use kitchen_district::DistrictEvent;
 use kitchen_uplink::{Link, LinkEvent, LinkOptions, Outbox as _};
@@ -115,23 +116,61 @@ async fn a_message_larger_than_the_broker_takes_holds_nothing_up() {
     for limit in ["max_packet_size 20000", "message_size_limit 20000"] {
         let broker = Mosquitto::start_with(limit);
         let folder = tempfile::tempdir().unwrap();
-        let mut district = district(&broker, folder.path());
+        let mut district = district(&broker, &folder.path().join("district"));
         let kitchen = Kitchen::open(&broker);
+        let clip = noise(150_000, 4);
+        std::fs::write(folder.path().join("clip.mp4"), &clip).unwrap();
         let first = kitchen.outbox.add_alert();
         let snapshot = kitchen.outbox.add_snapshot(&first, noise(38_000, 2));
         for _ in 0..20 {
             kitchen.outbox.add_alert();
         }
         kitchen.outbox.add_snapshot(&first, noise(8_000, 3));
+        // Its chunks are cut smaller.
+        kitchen.outbox.add_clip(&first, folder.path().join("clip.mp4"));
         kitchen.wake.notify_one();
         eventually("all but the large one are receipted", || kitchen.outbox.count() == 1).await;
         assert!(kitchen.outbox.load(&snapshot).unwrap().is_some(), "it is not lost either");
-        for _ in 0..22 {
-            next_event(&mut district).await;
+        let mut clips = 0;
+        for _ in 0..23 {
+            if let DistrictEvent::Clip { path, .. } = next_event(&mut district).await {
+                assert_eq!(std::fs::read(path).unwrap(), clip);
+                clips += 1;
+            }
         }
+        assert_eq!(clips, 1);
         kitchen.stop().await;
         district.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_takes_one_message_at_a_time_gets_all() {
+    // Announced as the receive maximum.
+    let broker = Mosquitto::start_with("max_inflight_messages 1");
+    let folder = tempfile::tempdir().unwrap();
+    let district = district(&broker, &folder.path().join("district"));
+    let kitchen = Kitchen::open(&broker);
+    let first = kitchen.outbox.add_alert();
+    for _ in 0..50 {
+        kitchen.outbox.add_alert();
+    }
+    std::fs::write(folder.path().join("clip.mp4"), noise(300_000, 4)).unwrap();
+    kitchen.outbox.add_clip(&first, folder.path().join("clip.mp4"));
+    kitchen.wake.notify_one();
+    kitchen.emptied().await;
+    kitchen.stop().await;
+    district.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_wants_to_hear_more_often_keeps_its_box() {
+    // The box would ping every 300 s; Mosquitto ends a link after 1.5 times its own 10 s.
+    let broker = Mosquitto::start_with("max_keepalive 10");
+    let mut link = Link::open(&LinkOptions::new(&broker.url(), DEVICE), None).unwrap();
+    assert!(matches!(link.next().await, LinkEvent::Connected { .. }));
+    let ended = tokio::time::timeout(Duration::from_secs(18), link.next()).await;
+    assert!(ended.is_err(), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

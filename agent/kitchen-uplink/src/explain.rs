@@ -29,6 +29,8 @@ pub enum LinkReason {
     NotAuthorised,
     SecondBox,
     TopicForbidden,
+    /// The broker takes no message as large as one that was under way.
+    TooLarge,
     /// Options, certificates or keys of this box can't be used.
     Setup,
     Closed,
@@ -90,6 +92,12 @@ pub fn explain(error: &ConnectionError, broker: &Broker, client_id: &str) -> Lin
     }
 }
 
+const PACKET_TOO_LARGE: u8 = 0x95;
+
+fn too_large() -> LinkTrouble {
+    LinkReason::TooLarge.because("the broker refuses a message for its size: raise its limits to 64 KiB at least")
+}
+
 fn explain_state(error: &StateError, broker: &Broker, client_id: &str) -> LinkTrouble {
     match error {
         StateError::Io(error) | StateError::Deserialization(PacketError::Io(error)) => {
@@ -103,6 +111,9 @@ fn explain_state(error: &StateError, broker: &Broker, client_id: &str) -> LinkTr
         StateError::ServerDisconnect { reason_code: DisconnectReasonCode::NotAuthorized, .. } => {
             not_authorised(client_id)
         }
+        StateError::ServerDisconnect { reason_code: DisconnectReasonCode::PacketTooLarge, .. } => too_large(),
+        // What Mosquitto answers a publication; rumqttc does not know the reason.
+        StateError::Deserialization(PacketError::InvalidConnectReturnCode(PACKET_TOO_LARGE)) => too_large(),
         StateError::ServerDisconnect { reason_code, .. } => LinkReason::Cut
             .because(format!("the broker ended the connection ({reason_code:?}): look into the broker's log")),
         StateError::ConnectionAborted => LinkReason::Cut.because(format!(

@@ -57,6 +57,8 @@ pub struct LinkOptions {
     pub keepalive_s: u32,
     pub session_expiry_s: u32,
     pub clean_start: bool,
+    /// Larger packets are not tried, whatever the broker announces.
+    pub largest_packet: Option<u32>,
     /// Subscribed with QoS 1 on each connection, before [`LinkEvent::Connected`] is told; again when refused.
     pub subscriptions: Vec<String>,
 }
@@ -76,6 +78,7 @@ impl LinkOptions {
             keepalive_s: 300,
             session_expiry_s: 7 * 86_400,
             clean_start: false,
+            largest_packet: None,
             subscriptions: Vec::new(),
         }
     }
@@ -159,7 +162,7 @@ impl Publication {
     }
 
     /// At most this many bytes as a packet.
-    fn packet_bytes(&self) -> u64 {
+    pub(crate) fn packet_bytes(&self) -> u64 {
         let properties: usize = self.properties.iter().map(|(name, value)| 5 + name.len() + value.len()).sum();
         (16 + self.topic.len() + properties + self.payload.len()) as u64
     }
@@ -338,6 +341,7 @@ impl Link {
             publisher: publisher.clone(),
             events: sender,
             subscriptions: options.subscriptions.clone(),
+            largest_packet: options.largest_packet,
             broker,
             client_id: options.client_id.clone(),
         };
@@ -377,6 +381,7 @@ struct Pump {
     publisher: Publisher,
     events: mpsc::Sender<LinkEvent>,
     subscriptions: Vec<String>,
+    largest_packet: Option<u32>,
     broker: Broker,
     client_id: String,
 }
@@ -459,7 +464,8 @@ impl Pump {
         flight.heard = Instant::now();
         match packet {
             Packet::ConnAck(connack) => {
-                flight.max_packet_bytes = connack.properties.and_then(|properties| properties.max_packet_size);
+                let announced = connack.properties.and_then(|properties| properties.max_packet_size);
+                flight.max_packet_bytes = announced.into_iter().chain(self.largest_packet).min();
                 drop(flight);
                 subscribe(&self.publisher, &self.subscriptions)?;
                 Ok(Some(LinkEvent::Connected { session_present: connack.session_present }))

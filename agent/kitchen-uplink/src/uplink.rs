@@ -32,6 +32,7 @@ const FIRST_HEARTBEAT: Duration = Duration::from_secs(5);
 /// The loop goes round at least so often, so that one that hangs is found.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 const WILL_DELAY_S: u32 = 60;
+const LIMIT_HOLDS: Duration = Duration::from_secs(6 * 3600);
 
 /// How the box reaches the district.
 #[derive(Debug)]
@@ -87,6 +88,7 @@ pub async fn run(
         scheduler,
         clip: None,
         is_list_complete: true,
+        limit_until: Mono::ZERO,
     };
     let mut reconnect = Reconnect::default();
     loop {
@@ -119,8 +121,15 @@ enum End {
     Cancelled,
 }
 
-/// What a publication under way belongs to.
-enum UnderWay {
+/// A publication that the broker has not confirmed.
+struct UnderWay {
+    part: Part,
+    /// As a packet.
+    bytes: u64,
+}
+
+/// What a publication belongs to.
+enum Part {
     Message(String),
     Chunk { clip_id: String, offset: u64 },
 }
@@ -148,6 +157,8 @@ struct Uplink {
     /// The clip under way, or cut off and to be continued.
     clip: Option<ClipUnderWay>,
     is_list_complete: bool,
+    /// The learnt `link_options.largest_packet` counts until then: the broker's limit may be raised.
+    limit_until: Mono,
 }
 
 impl Uplink {
@@ -175,6 +186,9 @@ impl Uplink {
         let mut connection = Connection { link, session, under_way, heartbeat_at, list_at: now, is_outdated: false };
         let end = self.converse(&mut connection, session_present).await;
         let now = self.clock.mono();
+        if matches!(&end, End::Broken(trouble) if trouble.reason == LinkReason::TooLarge) {
+            self.learn_limit(&connection, now);
+        }
         self.scheduler.handle_disconnected(now);
         if let Some(clip) = &mut self.clip {
             clip.transfer.handle_disconnected(now);
@@ -193,11 +207,32 @@ impl Uplink {
         }
     }
 
+    /// The broker's answer ended the link before it could be matched with a message: the largest is taken for it. A
+    /// smaller one that was meant ends the next link.
+    fn learn_limit(&mut self, connection: &Connection, now: Mono) {
+        let Some(largest) = connection.under_way.values().max_by_key(|under_way| under_way.bytes) else { return };
+        let limit = u32::try_from(largest.bytes - 1).unwrap_or(u32::MAX);
+        warn!(limit, "the broker refused a message for its size: no larger one is sent for some hours");
+        self.link_options.largest_packet = Some(limit);
+        self.limit_until = now + LIMIT_HOLDS;
+        match &largest.part {
+            Part::Message(id) => self.scheduler.handle_refused(id, now),
+            Part::Chunk { clip_id, offset } => {
+                if let Some(clip) = self.clip.as_mut().filter(|clip| clip.clip_id == *clip_id) {
+                    clip.transfer.handle_too_large(*offset, now);
+                }
+            }
+        }
+    }
+
     /// A new client with a new session number, which its will carries.
-    async fn open(&self) -> Result<(Link, Session), LinkTrouble> {
+    async fn open(&mut self) -> Result<(Link, Session), LinkTrouble> {
         let not_ready = |error: OutboxError| LinkReason::Other.because(error.to_string());
         let session = blocking(&self.outbox, |outbox| outbox.next_session()).await.map_err(not_ready)?;
         let payload = self.state(&session, Some("connection lost".to_owned())).await.map_err(not_ready)?;
+        if self.limit_until <= self.clock.mono() {
+            self.link_options.largest_packet = None;
+        }
         let will = Will { topic: up(&self.device, "state"), payload, delay_s: WILL_DELAY_S, retain: true };
         let link =
             Link::open(&self.link_options, Some(will)).map_err(|error| LinkReason::Setup.because(chain(&error)))?;
@@ -330,9 +365,10 @@ impl Uplink {
                 return;
             }
         };
+        let bytes = publication.packet_bytes();
         match connection.link.publisher().publish(publication) {
             Ok(token) => {
-                connection.under_way.insert(token, UnderWay::Message(id.clone()));
+                connection.under_way.insert(token, UnderWay { part: Part::Message(id.clone()), bytes });
                 sent.push(id);
             }
             Err(PublishError::Busy) => self.scheduler.handle_not_taken(&id, self.clock.mono()),
@@ -355,7 +391,7 @@ impl Uplink {
                     }
                     return;
                 };
-                self.take_confirmation(&under_way, refused.as_deref());
+                self.take_confirmation(&under_way.part, refused.as_deref());
             }
             LinkEvent::SubscriptionRefused { filter, reason } => {
                 self.tell_refused(format!("the broker refused to deliver {filter} ({reason}): check its ACL"));
@@ -364,15 +400,15 @@ impl Uplink {
         }
     }
 
-    fn take_confirmation(&mut self, under_way: &UnderWay, refused: Option<&str>) {
+    fn take_confirmation(&mut self, part: &Part, refused: Option<&str>) {
         let now = self.clock.mono();
         if let Some(reason) = refused {
             self.tell_refused(format!("the broker refused a message ({reason}): check its ACL and its limits"));
         }
-        match under_way {
-            UnderWay::Message(id) if refused.is_none() => self.scheduler.handle_transmitted(id, now),
-            UnderWay::Message(id) => self.scheduler.handle_refused(id, now),
-            UnderWay::Chunk { clip_id, offset } => {
+        match part {
+            Part::Message(id) if refused.is_none() => self.scheduler.handle_transmitted(id, now),
+            Part::Message(id) => self.scheduler.handle_refused(id, now),
+            Part::Chunk { clip_id, offset } => {
                 if let Some(clip) = self.clip.as_mut().filter(|clip| clip.clip_id == *clip_id) {
                     if refused.is_none() {
                         clip.transfer.handle_confirmed(*offset, now);

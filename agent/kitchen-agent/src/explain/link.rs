@@ -25,6 +25,7 @@ pub fn link(trouble: &LinkTrouble) -> Notice {
         LinkReason::NotAuthorised => notice!("link-not-authorised", Fault::BrokerRefuses),
         LinkReason::SecondBox => notice!("link-second-box", None),
         LinkReason::TopicForbidden => notice!("link-topic-forbidden", Fault::BrokerForbids),
+        LinkReason::TooLarge => notice!("link-too-large", None),
         LinkReason::Setup => notice!("link-setup", Fault::KeyUnreadable),
         LinkReason::Other => notice!("link-other", Fault::BrokerUnreachable),
     }

@@ -8,7 +8,7 @@ use kitchen_core::wire::{ClipInit, ClipReceipt, ClipReceiptState};
 use serde_json::Value;
 use tracing::{error, warn};
 
-use super::{Connection, UnderWay, Uplink};
+use super::{Connection, Part, UnderWay, Uplink};
 use crate::clip::ClipUnderWay;
 use crate::mqtt::PublishError;
 use crate::outbox::{OutboxError, blocking};
@@ -61,11 +61,13 @@ impl Uplink {
                             return;
                         }
                     };
+                    let bytes = publication.packet_bytes();
                     match publisher.publish(publication) {
                         Ok(token) => {
-                            let clip_id = clip.clip_id.clone();
-                            connection.under_way.insert(token, UnderWay::Chunk { clip_id, offset });
+                            let part = Part::Chunk { clip_id: clip.clip_id.clone(), offset };
+                            connection.under_way.insert(token, UnderWay { part, bytes });
                         }
+                        Err(PublishError::TooLarge { .. }) => clip.transfer.handle_too_large(offset, now),
                         Err(PublishError::Closed) => {
                             clip.transfer.handle_disconnected(now);
                             return;

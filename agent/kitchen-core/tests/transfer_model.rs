@@ -159,7 +159,7 @@ impl Ends {
             Step::Connected => self.connect(),
             Step::BoxRestarts => self.restart_box(),
             Step::DistrictRestarts => {
-                self.received = Receiving::restore(self.length, &self.received).received().as_pairs().to_vec()
+                self.received = Receiving::restore(self.length, &self.received).received().as_pairs().to_vec();
             }
             Step::DistrictRejects => self.rejects = true,
             Step::Urgent(is_urgent) => {

@@ -83,7 +83,7 @@ impl BoxClock {
     }
 
     /// This instant on the box's clock, from one of the simulation's.
-    pub fn from_mono(&self, mono: Mono) -> u64 {
+    pub fn instant_of(&self, mono: Mono) -> u64 {
         self.booted + mono.as_millis()
     }
 }

@@ -9,6 +9,9 @@ use kitchen_store::{NewClip, NewSnapshot};
 
 use super::world::{Event, World};
 
+/// Beyond them a day brings grave alerts only.
+const ALERTS_A_DAY: u64 = 20;
+
 impl World {
     pub(super) fn raise_alert(&mut self, is_grave: bool, picture: Option<usize>, clip: Option<usize>, lasts_ms: u64) {
         if self.agent.is_none() {
@@ -19,7 +22,16 @@ impl World {
         let rule = if is_grave { RuleId::Fire } else { RuleId::Phone };
         let tier = rule.defaults().tier;
         let day = stamp.wall.start_of_day(&TimeZone::UTC);
-        if !self.agent_mut().caps.take_alert(tier, day) {
+        let is_taken = self.agent_mut().caps.take_alert(tier, day);
+        if !is_grave {
+            let raised = self.raised.entry(day).or_default();
+            *raised += u64::from(is_taken);
+            if !is_taken && *raised < ALERTS_A_DAY {
+                let text = format!("an alert was held back on a day that had brought {raised}");
+                self.ledger.find(text);
+            }
+        }
+        if !is_taken {
             return;
         }
         let body = alert_body(rule, stamp, number);

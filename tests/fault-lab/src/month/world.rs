@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use kitchen_core::alert::{AlertBody, AlertRecord, CloseReason};
-use kitchen_core::time::{Stamp, TimeQuality};
+use kitchen_core::time::{Stamp, TimeQuality, Wall};
 use kitchen_core::wire::MessageId;
 use kitchen_store::{OpenOptions, Quotas, Store};
 use serde_json::json;
@@ -61,6 +61,8 @@ pub(super) struct World {
     pub disconnected_at: u64,
     /// The event at which the uplink looks again.
     uplink_at: Option<(u64, u64)>,
+    /// Alerts that are not grave, by the day of their label.
+    pub raised: BTreeMap<Wall, u64>,
     /// Pictures that the broker never takes.
     pub poisoned: BTreeSet<String>,
 }
@@ -84,6 +86,7 @@ impl World {
             boot: 0,
             disconnected_at: 0,
             uplink_at: None,
+            raised: BTreeMap::new(),
             poisoned: BTreeSet::new(),
         };
         for (at, happening) in &plan.happenings {
@@ -309,7 +312,7 @@ impl World {
     pub fn plan_next(&mut self) {
         let number = self.connection();
         let Some(next) = self.agent.as_ref().and_then(Agent::next_timeout) else { return };
-        let at = self.clock.from_mono(next).max(self.clock.now);
+        let at = self.clock.instant_of(next).max(self.clock.now);
         if let Some(before) = self.uplink_at.take() {
             self.events.remove(&before);
         }

@@ -395,11 +395,9 @@ fn start_desk(
 /// What this day has brought already.
 fn todays_caps(store: &Store, zone: &TimeZone, now: Stamp) -> Result<DailyCaps> {
     let day = now.wall.start_of_day(zone);
-    let today: Vec<_> =
-        store.alerts(200)?.into_iter().filter(|alert| alert.opened_at >= day && alert.tier > 1).collect();
-    let count = |alerts: usize| u32::try_from(alerts).unwrap_or(u32::MAX);
-    let clips = today.iter().filter(|alert| alert.clip.is_some()).count();
-    Ok(DailyCaps::new(day, count(today.len()), count(clips)))
+    let alerts = store.alerts(200)?.into_iter();
+    let raised = alerts.map(|alert| (alert.tier, alert.opened_at.start_of_day(zone), alert.clip.is_some()));
+    Ok(DailyCaps::resumed(day, raised))
 }
 
 /// Outbox → district.

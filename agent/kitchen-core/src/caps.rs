@@ -21,6 +21,17 @@ impl DailyCaps {
         Self { day, alerts, clips, limited: true }
     }
 
+    /// Caps that go on with a day begun. `raised`: for each alert its tier, the instant at which the day of its label
+    /// began, and whether it has a clip. A label may lie ahead, given by a clock that was set back since.
+    pub fn resumed(day: Wall, raised: impl IntoIterator<Item = (u8, Wall, bool)>) -> Self {
+        let mut caps = Self::new(day, 0, 0);
+        for (_, _, has_clip) in raised.into_iter().filter(|(tier, of, _)| *tier > 1 && *of == day) {
+            caps.alerts += 1;
+            caps.clips += u32::from(has_clip);
+        }
+        caps
+    }
+
     /// Caps that never hold anything back.
     #[must_use]
     pub const fn unlimited() -> Self {
@@ -68,5 +79,14 @@ mod tests {
         assert!(caps.take_alert(1, monday));
         assert!(!caps.take_clip(2, monday));
         assert!(caps.take_clip(2, tuesday) && caps.take_alert(3, tuesday));
+    }
+
+    #[test]
+    fn alerts_labelled_by_a_clock_that_ran_ahead_use_no_day_up() {
+        let (today, in_ten_years) = (Wall::from_unix_millis(0), Wall::from_unix_millis(3_652 * 86_400_000));
+        let ahead = std::iter::repeat_n((2, in_ten_years, true), 30);
+        let mut caps = DailyCaps::resumed(today, ahead.chain([(2, today, true), (1, today, true)]));
+        assert!((0..19).all(|_| caps.take_alert(2, today)) && !caps.take_alert(2, today));
+        assert!((0..5).all(|_| caps.take_clip(2, today)) && !caps.take_clip(2, today));
     }
 }

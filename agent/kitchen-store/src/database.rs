@@ -114,11 +114,14 @@ pub(crate) fn configure(connection: &Connection) -> Result<(), StoreError> {
     connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(())).during("configure", SUBJECT)
 }
 
+/// Also how far a trusted clock was ahead of the uptime, the least of this boot: one that has jumped since is not
+/// believed that more time has passed.
 pub(crate) fn note_uptime(connection: &Connection, now: Stamp) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("UPDATE identity SET uptime_last_ms = max(uptime_last_ms, ?1)")?
-        .execute([to_sql(now.mono.as_millis())])
-        .map(drop)
+    const NOTE: &str = "UPDATE identity SET uptime_last_ms = max(uptime_last_ms, ?1), \
+        least_offset_ms = min(coalesce(least_offset_ms, ?2), coalesce(?2, least_offset_ms))";
+    let uptime_ms = to_sql(now.mono.as_millis());
+    let offset_ms = is_trusted(now.quality).then(|| now.wall.as_unix_millis().saturating_sub(uptime_ms));
+    connection.prepare_cached(NOTE)?.execute((uptime_ms, offset_ms)).map(drop)
 }
 
 pub(crate) const fn is_trusted(quality: TimeQuality) -> bool {

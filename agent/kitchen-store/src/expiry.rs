@@ -1,10 +1,11 @@
 //! Gives up what has waited longer than its class may, and says so in a record of the same transaction.
-//! Ages are wall time between trusted labels, else uptime; with an untrusted clock nothing expires.
+//! Ages are uptime within a boot; from an earlier one wall time between trusted labels if that is more, since no uptime
+//! ran while the box was off. A clock that jumps makes nothing older; with an untrusted clock nothing expires.
 
 use std::time::Duration;
 
 use kitchen_core::outbox::OutboxKind;
-use kitchen_core::time::{Stamp, millis};
+use kitchen_core::time::{Mono, Stamp, Wall, millis};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -17,27 +18,28 @@ const IDS_IN_A_RECORD: usize = 100;
 
 impl Database {
     pub fn expire(&mut self, now: Stamp) -> Result<usize, StoreError> {
+        self.cheaply("note", "the uptime", |transaction| note_uptime(transaction, now))?;
         if !is_trusted(now.quality) {
-            self.cheaply("note", "the uptime", |transaction| note_uptime(transaction, now))?;
             return Ok(0);
         }
-        let mut expired = 0;
-        for kind in OutboxKind::ALL {
-            expired += self.expire_kind(kind, now)?;
-        }
-        if expired == 0 {
-            self.cheaply("note", "the uptime", |transaction| note_uptime(transaction, now))?;
-        }
-        Ok(expired)
+        let offset_ms: i64 = self
+            .connection
+            .query_row("SELECT least_offset_ms FROM identity", [], |row| row.get(0))
+            .during("read", "the clock's offset")?;
+        let wall = Wall::from_unix_millis(offset_ms.saturating_add(to_sql(now.mono.as_millis())));
+        OutboxKind::ALL.into_iter().try_fold(0, |expired, kind| Ok(expired + self.expire_kind(kind, wall, now)?))
     }
 
-    fn expire_kind(&mut self, kind: OutboxKind, now: Stamp) -> Result<usize, StoreError> {
+    fn expire_kind(&mut self, kind: OutboxKind, wall: Wall, now: Stamp) -> Result<usize, StoreError> {
         let Some(days) = kind.expiry_days() else { return Ok(0) };
         let lifetime = Duration::from_secs(u64::from(days) * 86_400);
-        let wall_limit = now.wall.before(lifetime).as_unix_millis();
-        // Uptimes are never negative: a box that has not run for so long expires nothing by uptime.
-        let uptime_limit_ms = self.identity.uptime_ms(now.mono).checked_sub(millis(lifetime)).map_or(-1, to_sql);
-        let ids = overdue(&self.connection, kind, wall_limit, uptime_limit_ms)?;
+        let limits = Limits {
+            wall: wall.before(lifetime).as_unix_millis(),
+            // Uptimes are never negative: a box that has not run for so long expires nothing by uptime.
+            uptime_ms: self.identity.uptime_ms(now.mono).checked_sub(millis(lifetime)).map_or(-1, to_sql),
+            boot_began_ms: to_sql(self.identity.uptime_ms(Mono::ZERO)),
+        };
+        let ids = overdue(&self.connection, kind, &limits)?;
         self.expire_ids(kind, now, &ids)
     }
 
@@ -58,18 +60,20 @@ impl Database {
     }
 }
 
-fn overdue(
-    connection: &Connection,
-    kind: OutboxKind,
-    wall_limit: i64,
-    uptime_limit_ms: i64,
-) -> Result<Vec<String>, StoreError> {
-    const QUERY: &str = "SELECT id FROM outbox WHERE kind = ?1 AND CASE created_trusted \
-        WHEN 1 THEN created_at <= ?2 ELSE created_uptime_ms <= ?3 END ORDER BY position";
+/// Who is older has expired.
+struct Limits {
+    wall: i64,
+    uptime_ms: i64,
+    boot_began_ms: i64,
+}
+
+fn overdue(connection: &Connection, kind: OutboxKind, limits: &Limits) -> Result<Vec<String>, StoreError> {
+    const QUERY: &str = "SELECT id FROM outbox WHERE kind = ?1 AND (created_uptime_ms <= ?2 \
+        OR created_trusted AND created_at <= ?3 AND created_uptime_ms <= ?4) ORDER BY position";
     let read = |connection: &Connection| {
         connection
             .prepare_cached(QUERY)?
-            .query_map((kind.as_str(), wall_limit, uptime_limit_ms), |row| row.get(0))?
+            .query_map((kind.as_str(), limits.uptime_ms, limits.wall, limits.boot_began_ms), |row| row.get(0))?
             .collect::<rusqlite::Result<Vec<String>>>()
     };
     read(connection).during("list overdue", kind)

@@ -40,7 +40,7 @@ impl Identity {
             None => {
                 let store = random_store_id();
                 transaction
-                    .execute("INSERT INTO identity VALUES (1, ?1, 1, ?2, 1, 0, NULL, 0, 0)", (&store, boot_id))
+                    .execute("INSERT INTO identity VALUES (1, ?1, 1, ?2, 1, 0, NULL, 0, 0, NULL)", (&store, boot_id))
                     .during("write", SUBJECT)?;
                 (store, 1, 1)
             }
@@ -48,7 +48,8 @@ impl Identity {
             Some((store, boot, _, next, uptime_ms)) => {
                 transaction
                     .execute(
-                        "UPDATE identity SET boot = ?1, boot_id = ?2, uptime_before_ms = ?3, uptime_last_ms = 0",
+                        "UPDATE identity SET boot = ?1, boot_id = ?2, uptime_before_ms = ?3, uptime_last_ms = 0, \
+                            least_offset_ms = NULL",
                         (boot + 1, boot_id, uptime_ms),
                     )
                     .during("write", SUBJECT)?;

@@ -153,23 +153,23 @@ impl Database {
     pub fn outbox_clip_stored(&mut self, answer: &ClipReceipt, now: Wall) -> Result<bool, StoreError> {
         let clip_id = &answer.clip_id;
         self.cheaply("remove as stored", clip_id, |transaction| {
-            if !concerns(transaction, answer)? {
-                return Ok(false);
-            }
-            if transaction.execute("DELETE FROM outbox WHERE id = ?1 AND kind = 'clip'", [clip_id])? > 0 {
+            let concerns = concerns(transaction, answer)?;
+            if concerns == Some(true) {
                 let now = now.as_unix_millis();
+                transaction.execute("DELETE FROM outbox WHERE id = ?1", [clip_id])?;
                 transaction.execute("UPDATE clips SET stored_at = ?2 WHERE clip_id = ?1", (clip_id, now))?;
             }
-            Ok(true)
+            Ok(concerns.unwrap_or(true))
         })
     }
 
     pub fn outbox_clip_rejected(&mut self, answer: &ClipReceipt, now: Stamp) -> Result<bool, StoreError> {
-        if !concerns(&self.connection, answer).during("look up", &answer.clip_id)? {
-            return Ok(false);
+        let concerns = concerns(&self.connection, answer).during("look up", &answer.clip_id)?;
+        if concerns == Some(true) {
+            let reason = answer.reason.as_deref().unwrap_or("rejected without a reason");
+            self.outbox_set_aside(&answer.clip_id, reason, now)?;
         }
-        let reason = answer.reason.as_deref().unwrap_or("rejected without a reason");
-        self.outbox_set_aside(&answer.clip_id, reason, now).map(|_| true)
+        Ok(concerns.unwrap_or(true))
     }
 
     pub fn outbox_set_aside(&mut self, id: &str, reason: &str, now: Stamp) -> Result<bool, StoreError> {
@@ -270,14 +270,14 @@ fn sent_sha256(connection: &Connection, id: &str) -> rusqlite::Result<Waits> {
     })
 }
 
-/// Whether the answer can be about this box's clip, or about none that waits here.
-fn concerns(connection: &Connection, answer: &ClipReceipt) -> rusqlite::Result<bool> {
+/// Whether the answer can be about this box's clip; `None` when no clip of that id waits.
+fn concerns(connection: &Connection, answer: &ClipReceipt) -> rusqlite::Result<Option<bool>> {
     const QUERY: &str = "SELECT o.attempts, c.init FROM outbox o JOIN clips c ON c.clip_id = o.id WHERE o.id = ?1";
     let row: Option<(u32, String)> = connection
         .prepare_cached(QUERY)?
         .query_row([&answer.clip_id], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    Ok(row.is_none_or(|(attempts, init)| {
+    Ok(row.map(|(attempts, init)| {
         let init = serde_json::from_str::<ClipInit>(&init);
         attempts > 0 && init.is_ok_and(|init| answer.is_for(&init.sha256))
     }))

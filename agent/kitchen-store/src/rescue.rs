@@ -207,7 +207,7 @@ fn fill(layout: &Layout, path: &Path, damage: &str) -> Result<(), StoreError> {
     let (store, saved_time): (Option<String>, Option<i64>) = former;
     // A store of its own, so that no id is given out twice; its first boot is counted when it is opened.
     transaction
-        .execute("INSERT INTO identity VALUES (1, ?1, 0, '', 1, 0, ?2, 0, 0)", (random_store_id(), saved_time))
+        .execute("INSERT INTO identity VALUES (1, ?1, 0, '', 1, 0, ?2, 0, 0, NULL)", (random_store_id(), saved_time))
         .during("write", "the store's identity")?;
     let count = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0)).during("count", "rescued rows");
     let body = json!({

@@ -9,7 +9,7 @@ CREATE TABLE identity (
     session INTEGER NOT NULL,
     saved_time INTEGER,
     uptime_before_ms INTEGER NOT NULL,
-    uptime_last_ms INTEGER NOT NULL
+    uptime_last_ms INTEGER NOT NULL, least_offset_ms INTEGER
 ) STRICT;
 
 CREATE TABLE alerts (

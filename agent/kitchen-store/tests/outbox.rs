@@ -211,6 +211,48 @@ fn a_label_of_an_untrusted_clock_expires_by_uptime() {
     assert_eq!(store.expire(at(10, wall(), TimeQuality::Ntp)).expect("expire"), 1);
 }
 
+const YEARS_10: i64 = 3_652 * DAY_MS;
+
+/// `later(ms)` on a wall clock that is off by `off_ms` and still looks right.
+fn off(ms: i64, off_ms: i64) -> Stamp {
+    let stamp = later(ms);
+    Stamp { wall: Wall::from_unix_millis(stamp.wall.as_unix_millis() + off_ms), ..stamp }
+}
+
+#[test]
+fn a_clock_that_jumps_ten_years_ahead_expires_nothing() {
+    let dir = tempdir().expect("tempdir");
+    let store = open(dir.path(), "boot-a");
+    store.open_alert(stamp(), body(RuleId::Phone), Some(snapshot(1))).expect("alert");
+    drop(store);
+    let store = open(dir.path(), "boot-b");
+    store.open_alert(later(1), body(RuleId::Phone), Some(snapshot(2))).expect("alert");
+    assert_eq!(store.expire(off(2, YEARS_10)).expect("expire"), 0);
+    drop(store);
+    // The agent alone starts again while the clock is wrong.
+    let store = open(dir.path(), "boot-b");
+    assert_eq!(store.expire(off(3, YEARS_10)).expect("expire"), 0);
+    assert_eq!(store.expire(later(29 * DAY_MS)).expect("expire"), 0);
+    assert_eq!(
+        store.expire(later(30 * DAY_MS)).expect("expire"),
+        1,
+        "of the first boot, by the time that is right again"
+    );
+    assert_eq!(store.expire(later(30 * DAY_MS + 1)).expect("expire"), 1);
+}
+
+#[test]
+fn a_label_of_ten_years_ahead_does_not_wait_for_them() {
+    let dir = tempdir().expect("tempdir");
+    let store = open(dir.path(), "boot-a");
+    store.open_alert(off(0, YEARS_10), body(RuleId::Phone), Some(snapshot(1))).expect("alert");
+    assert_eq!(store.expire(later(29 * DAY_MS)).expect("expire"), 0);
+    drop(store);
+    let store = open(dir.path(), "boot-b");
+    // Thirty days of uptime in both boots together.
+    assert_eq!(store.expire(later(DAY_MS)).expect("expire"), 1);
+}
+
 #[test]
 fn an_expiry_of_many_is_told_in_short_records() {
     let dir = tempdir().expect("tempdir");

@@ -15,11 +15,22 @@ use tempfile::tempdir;
 
 /// A boot number 17 of the store `k7f3qa`: a closed alert of which the end has no receipt, and a clip.
 const VERSION_1: &str = "tests/fixtures/version-1.db";
+/// The same after its upgrade by a program of version 2.
+const VERSION_2: &str = "tests/fixtures/version-2.db";
 
 #[test]
 fn a_database_of_version_1_goes_on_with_what_it_held() {
+    goes_on(VERSION_1);
+}
+
+#[test]
+fn a_database_of_version_2_goes_on_with_what_it_held() {
+    goes_on(VERSION_2);
+}
+
+fn goes_on(fixture: &str) {
     let dir = tempdir().expect("tempdir");
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join(VERSION_1);
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join(fixture);
     fs::copy(fixture, dir.path().join("agent.db")).expect("copied");
     let store = open(dir.path(), "boot-b");
     assert_eq!((store.store_id().as_str(), store.boot()), ("k7f3qa", 18));

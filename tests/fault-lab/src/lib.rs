@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod link_proxy;
+pub mod month;
 pub mod schedule;
 pub mod site;
 pub mod trial;

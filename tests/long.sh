@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The longer checks, for before a release: the tests many times over, 2000 plans of faults, the benchmarks, how they
-# compare with libavcodec and ONNX Runtime, and the ARM build and its package under emulators. More than an hour, the
-# last part as root.
+# The longer checks, for before a release: the tests many times over, 2000 plans of faults, the fuzzers (on a nightly
+# compiler), the benchmarks, how they compare with libavcodec and ONNX Runtime, and the ARM build and its package under
+# emulators. More than two hours, the last part as root.
 # With TRAINING_DATA (a folder as models/train/README.md describes it), TRAINING_PYTHON (one with its requirements) and
 # GOLDEN_VIDEO also a short run of each model's recipe.
 set -euo pipefail
@@ -18,6 +18,7 @@ done
 KILLS=1000 tests/run.sh --test kills --no-capture
 EVERY_FAULT=1 tests/run.sh --test disk_faults --no-capture
 FAULT_SCHEDULES=2000 FAULT_LINK_ROUNDS=5 tests/run.sh --test broker_schedules --test link
+tests/fuzz/run.sh "${FUZZ_SECONDS:-300}"
 cargo build --release --workspace --bins
 cargo bench -p kitchen-end-to-end
 "$target/test-python/bin/python" tests/end-to-end/benches/reference.py "$target"

@@ -56,6 +56,16 @@ impl Target {
         TARGETS.iter().copied().find(|target| target.name == name).expect("a name of the table")
     }
 
+    /// What does not hold. Panics are told nowhere else: the reader of MP4 files panics on purpose and is caught, and a
+    /// backtrace of it would cost more memory than the input.
+    #[must_use]
+    pub fn failure(&self, input: &[u8]) -> Option<String> {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| std::panic::set_hook(Box::new(remember)));
+        catch_unwind(|| self.run(input)).err()?;
+        Some(LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
     /// Checks one input, and what it costs.
     ///
     /// # Panics
@@ -65,13 +75,10 @@ impl Target {
     }
 }
 
-/// The same for the fuzzer, which takes any panic as its find: but the reader of MP4 files panics on purpose and is
-/// caught. So only a panic that comes out here ends the process.
+/// For the fuzzer, which takes any panic as its find: only what is found ends the process.
 pub fn fuzz(name: &str, input: &[u8]) {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| std::panic::set_hook(Box::new(remember)));
-    if catch_unwind(|| Target::named(name).run(input)).is_err() {
-        tell(&LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner));
+    if let Some(found) = Target::named(name).failure(input) {
+        eprintln!("{found}");
         std::process::abort();
     }
 }
@@ -80,11 +87,6 @@ static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
 fn remember(panic: &PanicHookInfo<'_>) {
     *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
-}
-
-#[expect(clippy::print_stderr, reason = "the fuzzer's report")]
-fn tell(panic: &str) {
-    eprintln!("{panic}");
 }
 
 /// The lines of a text, and what stands in each after its first word.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The longer checks, for before a release: the tests many times over, 2000 plans of faults, 100 simulated months, the
-# benchmarks, how they compare with libavcodec and ONNX Runtime, and the ARM build and its package under emulators. More
-# than two hours, the last part as root.
+# fuzzers (on a nightly compiler), the benchmarks, how they compare with libavcodec and ONNX Runtime, and the ARM build
+# and its package under emulators. Several hours, the last part as root.
 # With TRAINING_DATA (a folder as models/train/README.md describes it), TRAINING_PYTHON (one with its requirements) and
 # GOLDEN_VIDEO also a short run of each model's recipe.
 set -euo pipefail
@@ -20,6 +20,7 @@ EVERY_FAULT=1 tests/run.sh --test disk_faults --no-capture
 MONTHS=100 tests/run.sh --test thirty_days --no-capture
 PROPTEST_CASES=20000 tests/run.sh --test outbox_model --test scheduler_model --test transfer_model
 FAULT_SCHEDULES=2000 FAULT_LINK_ROUNDS=5 tests/run.sh --test broker_schedules --test link
+tests/fuzz/run.sh "${FUZZ_SECONDS:-300}"
 cargo build --release --workspace --bins
 cargo bench -p kitchen-end-to-end
 "$target/test-python/bin/python" tests/end-to-end/benches/reference.py "$target"

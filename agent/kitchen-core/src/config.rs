@@ -455,6 +455,35 @@ mod tests {
     }
 
     #[test]
+    fn a_line_with_a_url_is_told_by_its_number_only() {
+        let message = error(&format!("{LEAST}[[camera]]\nid = \"a\"\nurl = rtsp://admin:secret1@192.168.8.64/1\n"));
+        assert!(message.contains("line 5") && !message.contains("secret1"), "{message}");
+        let environment = [("KITCHEN_AGENT__CAMERA".to_owned(), "rtsp://admin:secret1@192.168.8.64/1".to_owned())];
+        let message = Config::parse(LEAST, &environment).expect_err("no list").to_string();
+        assert!(message.contains("`camera`") && !message.contains("secret1"), "{message}");
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_refused_wherever_they_stand() {
+        let text = "[recording]\nquota_gb = inf\n[budget]\nyuan_per_year = nan\nstart_day = 32\nfree = [\"night\"]\n\
+                    reserve_fraction = 1.5\n[[budget.tariff]]\nyuan_per_gb = -1.0\n";
+        let message = error(&format!("{LEAST}{text}"));
+        for key in
+            ["recording.quota_gb", "yuan_per_year", "start_day", "free", "reserve_fraction", "tariff.0.yuan_per_gb"]
+        {
+            assert!(message.contains(key), "{key}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_lies_too_deep_is_refused() {
+        let keys = vec!["a"; 10_000];
+        assert!(error(&format!("{LEAST}{} = 1\n", keys.join("."))).contains("too deep"));
+        let environment = [(format!("{ENVIRONMENT_PREFIX}{}", keys.join("__")), "1".to_owned())];
+        assert!(matches!(Config::parse(LEAST, &environment), Err(ConfigError::Problems(_))));
+    }
+
+    #[test]
     fn the_environment_overrides_the_file_and_says_so() {
         let environment = [
             ("KITCHEN_AGENT__UPLINK__BROKER".to_owned(), "mqtts://other.example:8883".to_owned()),

@@ -29,11 +29,17 @@ impl Ranges {
     /// Empty and reversed pairs are left out, overlapping ones joined.
     #[must_use]
     pub fn from_pairs(pairs: &[[u64; 2]]) -> Self {
-        let mut ranges = Self::default();
-        for &[from, to] in pairs {
-            ranges.insert(from, to);
+        // Sorted first: a list in any other order would move the whole tail for each pair.
+        let mut sorted: Vec<[u64; 2]> = pairs.iter().copied().filter(|[from, to]| from < to).collect();
+        sorted.sort_unstable();
+        let mut ranges: Vec<[u64; 2]> = Vec::new();
+        for [from, to] in sorted {
+            match ranges.last_mut() {
+                Some(last) if from <= last[1] => last[1] = last[1].max(to),
+                _ => ranges.push([from, to]),
+            }
         }
-        ranges
+        Self(ranges)
     }
 
     /// Adds `[from, to)`.
@@ -359,7 +365,8 @@ impl Transfer {
         let within: Vec<[u64; 2]> = missing.iter().map(|&[from, to]| [from, to.min(self.bytes)]).collect();
         let lacking = Ranges::from_pairs(&within);
         // The list in an answer is capped, so progress is also a first range that begins later.
-        let left = self.bytes - lacking.as_pairs().first().map_or(self.bytes, |range| range[0]) + lacking.bytes();
+        let behind_first = self.bytes - lacking.as_pairs().first().map_or(self.bytes, |range| range[0]);
+        let left = behind_first.saturating_add(lacking.bytes());
         match self.least_missing {
             None => self.fruitless = 0,
             Some(least) if left < least => {
@@ -389,7 +396,7 @@ impl Transfer {
         let [from, to] = self.to_send.pop_front()?;
         // Chunks end on the grid, so that a range cut anywhere falls back onto it.
         let chunk = u64::from(self.chunk_bytes);
-        let end = to.min((from / chunk + 1) * chunk);
+        let end = to.min((from / chunk + 1).saturating_mul(chunk));
         if end < to {
             self.to_send.push_front([end, to]);
         }

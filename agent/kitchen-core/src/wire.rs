@@ -291,6 +291,46 @@ impl ClipReceipt {
     }
 }
 
+/// What a box takes from the district.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Downlink {
+    /// `down/ack`.
+    Receipts(AckBody),
+    /// `down/clip/{clip_id}`.
+    Answer(ClipReceipt),
+}
+
+/// Why a message of the district is left.
+#[derive(Debug, thiserror::Error)]
+pub enum DownlinkError {
+    #[error("an acknowledgement of the district can't be read")]
+    Receipts(#[source] serde_json::Error),
+    #[error("an answer of the district can't be read")]
+    Answer(#[source] serde_json::Error),
+    #[error("an answer names another clip than its topic, {topic}")]
+    OtherClip { topic: String },
+}
+
+impl Downlink {
+    /// Reads a message by the leaf of its topic, as [`split_topic`] gives it; `None` for leaves of later versions.
+    ///
+    /// # Errors
+    /// When the payload is not what the leaf promises.
+    pub fn read(leaf: &str, payload: &[u8]) -> Result<Option<Self>, DownlinkError> {
+        if leaf == "ack" {
+            return serde_json::from_slice(payload)
+                .map(|ack| Some(Self::Receipts(ack)))
+                .map_err(DownlinkError::Receipts);
+        }
+        let Some(clip_id) = leaf.strip_prefix("clip/") else { return Ok(None) };
+        let answer: ClipReceipt = serde_json::from_slice(payload).map_err(DownlinkError::Answer)?;
+        if answer.clip_id != clip_id {
+            return Err(DownlinkError::OtherClip { topic: clip_id.to_owned() });
+        }
+        Ok(Some(Self::Answer(answer)))
+    }
+}
+
 /// Body of `up/clip/{clip_id}/init`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClipInit {

@@ -16,10 +16,9 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::event::DistrictEvent;
-use crate::files::{self, Files};
 use crate::intake::{Intake, IntakeError, Outcome};
 use crate::replies::{self, Reply};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 const MESSAGES: usize = 256;
 const REPLIES: usize = 4096;
@@ -69,24 +68,14 @@ impl District {
         let mut link_options = options.link;
         link_options.validate()?;
         link_options.subscriptions = vec!["kitchen/v1/+/up/#".to_owned()];
-        let files = Files::open(&options.store)
-            .map_err(|source| DistrictError::Folder { path: options.store.clone(), source })?;
-        let database = options.store.join("district.sqlite");
-        let store = Store::open(&database)?;
-        files::sync_parent(&database)
-            .map_err(|source| DistrictError::Folder { path: options.store.clone(), source })?;
+        let intake = Intake::open(&options.store)?;
         let (message_sender, messages) = mpsc::channel(MESSAGES);
         let (reply_sender, reply_receiver) = mpsc::channel(REPLIES);
         let (event_sender, events) = mpsc::channel(EVENTS);
         let (publisher, connected) = watch::channel(None);
         let (cancel, cancelled) = watch::channel(false);
         let malformed = Arc::new(AtomicU64::new(0));
-        let work = Work {
-            intake: Intake { store, files },
-            replies: reply_sender,
-            events: event_sender,
-            malformed: Arc::clone(&malformed),
-        };
+        let work = Work { intake, replies: reply_sender, events: event_sender, malformed: Arc::clone(&malformed) };
         let thread = thread::Builder::new()
             .name("district-store".to_owned())
             .spawn(move || work.run(messages))
@@ -229,16 +218,15 @@ impl Work {
     fn take(&self, batch: &[Message]) -> Result<Vec<Outcome>, StoreError> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = Wall::from_unix_millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
-        self.intake.store.begin()?;
+        let taken = self.intake.take_all(batch, now)?;
         let mut outcomes = Vec::with_capacity(batch.len());
-        for message in batch {
-            match self.intake.take(message, now) {
+        for (message, outcome) in batch.iter().zip(taken) {
+            match outcome {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(IntakeError::Malformed(what)) => self.note_malformed(message, what),
                 Err(failure) => error!(topic = message.topic, error = %chain(&failure), "not stored, not acknowledged"),
             }
         }
-        self.intake.store.commit()?;
         Ok(outcomes)
     }
 

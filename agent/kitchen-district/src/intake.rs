@@ -2,7 +2,7 @@
 //! Never trusts a message: what is malformed is counted and gets no receipt, and nothing it holds stops the district.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kitchen_core::time::Wall;
 use kitchen_core::wire::{
@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::clips::{Clip, ClipError, ClipOutcome, is_sha256};
+use crate::district::DistrictError;
 use crate::event::DistrictEvent;
 use crate::files::{self, Files};
 use crate::store::{RecordRow, Seen, SnapshotRow, Store, StoreError};
@@ -72,15 +73,40 @@ impl Outcome {
     }
 }
 
-/// Where messages go.
+/// Where messages go: the database and the files of one folder.
+#[derive(Debug)]
 pub struct Intake {
-    pub store: Store,
-    pub files: Files,
+    store: Store,
+    files: Files,
 }
 
 impl Intake {
-    /// Stores one message; nothing counts before the caller's commit.
-    pub fn take(&self, message: &Message, now: Wall) -> Result<Outcome, IntakeError> {
+    /// Opens the store in `folder`, which is made where it lacks.
+    ///
+    /// # Errors
+    /// When the folder or its database can't be used.
+    pub fn open(folder: &Path) -> Result<Self, DistrictError> {
+        let unusable = |source| DistrictError::Folder { path: folder.to_owned(), source };
+        let files = Files::open(folder).map_err(unusable)?;
+        let database = folder.join("district.sqlite");
+        let store = Store::open(&database)?;
+        files::sync_parent(&database).map_err(unusable)?;
+        Ok(Self { store, files })
+    }
+
+    /// Stores a batch in one transaction: what comes back is durable. One message that fails does not hold up the rest.
+    ///
+    /// # Errors
+    /// When the transaction fails: then nothing of the batch counts.
+    pub fn take_all(&self, batch: &[Message], now: Wall) -> Result<Vec<Result<Outcome, IntakeError>>, StoreError> {
+        self.store.begin()?;
+        let outcomes = batch.iter().map(|message| self.take(message, now)).collect();
+        self.store.commit()?;
+        Ok(outcomes)
+    }
+
+    /// Stores one message; nothing counts before the commit.
+    fn take(&self, message: &Message, now: Wall) -> Result<Outcome, IntakeError> {
         let (device, leaf) = split_topic(&message.topic, "up").ok_or(IntakeError::Malformed("the topic"))?;
         let levels: Vec<&str> = leaf.split('/').collect();
         match levels.as_slice() {

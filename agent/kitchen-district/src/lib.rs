@@ -9,6 +9,8 @@ mod intake;
 mod replies;
 mod store;
 
+pub use clips::ClipError;
 pub use district::{District, DistrictError, DistrictOptions};
 pub use event::DistrictEvent;
+pub use intake::{Intake, IntakeError, Outcome};
 pub use store::StoreError;

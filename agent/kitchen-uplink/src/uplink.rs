@@ -11,7 +11,7 @@ use std::time::Duration;
 use kitchen_core::outbox::Payload;
 use kitchen_core::scheduler::{Output, Scheduler};
 use kitchen_core::time::{Clock, Mono, Wall, millis};
-use kitchen_core::wire::{AckBody, ClipReceipt, Session, down, up};
+use kitchen_core::wire::{AckBody, Downlink, Session, down, up};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
@@ -425,17 +425,11 @@ impl Uplink {
         if device != self.device {
             return;
         }
-        if leaf == "ack" {
-            match serde_json::from_slice::<AckBody>(&message.payload) {
-                Ok(ack) => self.take_receipts(connection, ack).await,
-                Err(failure) => warn!(error = %failure, "an acknowledgement of the district can't be read"),
-            }
-        } else if let Some(clip_id) = leaf.strip_prefix("clip/") {
-            match serde_json::from_slice::<ClipReceipt>(&message.payload) {
-                Ok(answer) if answer.clip_id == clip_id => self.take_answer(connection, answer).await,
-                Ok(_) => warn!(clip = %clip_id, "an answer names another clip than its topic"),
-                Err(failure) => warn!(error = %failure, "an answer of the district can't be read"),
-            }
+        match Downlink::read(leaf, &message.payload) {
+            Ok(Some(Downlink::Receipts(ack))) => self.take_receipts(connection, ack).await,
+            Ok(Some(Downlink::Answer(answer))) => self.take_answer(connection, answer).await,
+            Ok(None) => {}
+            Err(failure) => warn!(error = chain(&failure), "a message of the district was left"),
         }
     }
 

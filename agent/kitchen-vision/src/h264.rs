@@ -76,11 +76,12 @@ pub fn is_full_range(sps: &[u8]) -> bool {
         .is_some_and(|signal| signal.video_full_range_flag)
 }
 
-/// Describes a stream by its parameter sets (NAL units without start code); `None` for an unreadable SPS.
+/// Describes a stream by its parameter sets (NAL units without start code); `None` for an unreadable SPS, and for one whose
+/// picture is cut to nothing.
 #[must_use]
 pub fn stream_info(sps: &[u8], pps: &[u8]) -> Option<StreamInfo> {
     let parsed = parse_sps(sps)?;
-    let (width, height) = parsed.pixel_dimensions().ok()?;
+    let (width, height) = parsed.pixel_dimensions().ok().filter(|(width, height)| *width > 0 && *height > 0)?;
     let [_, profile, constraints, level, ..] = *sps else { return None };
     Some(StreamInfo {
         codec: format!("avc1.{profile:02x}{constraints:02x}{level:02x}"),

@@ -193,6 +193,22 @@ fn files_that_are_no_video_are_refused_with_the_reason() {
 }
 
 #[test]
+fn sound_costs_nothing_and_a_promise_no_memory() {
+    let with_sound = FileVideo::open(corpus("uncompressed_sound")).expect("opens");
+    assert_eq!((with_sound.len(), with_sound.units().expect("opens").filter_map(Result::ok).count()), (1, 1));
+    let fragments = FileVideo::open(corpus("fragments_with_sound")).expect("opens");
+    assert_eq!((fragments.len(), fragments.units().expect("opens").filter_map(Result::ok).count()), (10, 10));
+    for promise in ["samples_of_one_size_in_one_chunk", "run_without_sizes", "trak_zero", "avcC_zero"] {
+        let opened = FileVideo::open(corpus(promise));
+        assert!(matches!(opened, Err(CameraError::NotMp4 { .. })), "{promise}: {opened:?}");
+    }
+}
+
+fn corpus(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/mp4").join(name)
+}
+
+#[test]
 fn a_damaged_index_never_panics() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let path = folder.path().join("video.mp4");

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::expected::Expected;
-use super::{CameraConfig, Config, Polygon};
+use super::{BudgetConfig, CameraConfig, Config, Polygon};
 use crate::schedule::Schedule;
 use crate::time::TimeZone;
 use crate::wire::is_device_id;
@@ -35,14 +35,30 @@ pub enum ConfigError {
 impl ConfigError {
     #[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
     pub(super) fn from_toml(error: toml::de::Error) -> Self {
-        // The shown line may hold a secret such as a URL with a password.
         let shown = error.to_string();
-        let safe = if shown.contains("://") { error.message().to_owned() } else { shown };
-        Self::Text(safe.trim_end().to_owned())
+        let text = match (error.span(), shown.split_once('\n')) {
+            _ if error.message() == "recursion limit" => format!("{shown}: tables or lists lie too deep in each other"),
+            // The shown line may hold a secret such as a URL with a password: then only its number is told.
+            (Some(_), Some((place, _))) if shown.contains("://") => {
+                format!("{place}\n{}", without_url(error.message()))
+            }
+            _ => shown.replace(error.message(), &without_url(error.message())),
+        };
+        Self::Text(text.trim_end().to_owned())
     }
 
     pub(super) fn one(key: &str, found: &str, expected: Expected) -> Self {
         Self::Problems(vec![ConfigProblem { key: key.into(), found: format!("{found:?}"), expected }])
+    }
+}
+
+/// A message of the reader without the value that it quotes, where this is a URL.
+fn without_url(message: &str) -> String {
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last && message[first..last].contains("://") => {
+            format!("{}…{}", &message[..=first], &message[last..])
+        }
+        _ => message.to_owned(),
     }
 }
 
@@ -67,6 +83,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     }
     check_rules(config, &mut problems);
     check_uplink(config, &mut problems);
+    check_budget(&config.budget, &mut problems);
     let clip = config.clip;
     problems.require(clip.pre_s <= 30, "clip.pre_s", clip.pre_s, Expected::Seconds(0, 30));
     problems.require((1..=30).contains(&clip.post_s), "clip.post_s", clip.post_s, Expected::Seconds(1, 30));
@@ -75,6 +92,8 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     for (key, gigabytes) in [("storage.clips_gb", storage.clips_gb), ("storage.snapshots_gb", storage.snapshots_gb)] {
         problems.require((0.01..=1000.0).contains(&gigabytes), key, gigabytes, Expected::Between("0.01", "1000"));
     }
+    let quota = config.recording.quota_gb;
+    problems.require((0.0..=10_000.0).contains(&quota), "recording.quota_gb", quota, Expected::Between("0", "10000"));
     let megabytes = storage.database_mb;
     let expected = Expected::Between("16", "4000");
     problems.require((16..=4000).contains(&megabytes), "storage.database_mb", megabytes, expected);
@@ -181,6 +200,30 @@ fn check_rules(config: &Config, problems: &mut Problems) {
         }
         for zone in chosen.zones.iter().flatten().filter(|zone| !is_zone(zone)) {
             problems.require(false, key("zones"), zone, Expected::ZoneId);
+        }
+    }
+}
+
+fn check_budget(budget: &BudgetConfig, problems: &mut Problems) {
+    let mut amount = |key: &str, found: f64| {
+        let expected = Expected::Between("0", "1000000");
+        problems.require((0.0..=1_000_000.0).contains(&found), format!("budget.{key}"), found, expected);
+    };
+    amount("yuan_per_year", budget.yuan_per_year);
+    amount("package_gb", budget.package_gb);
+    amount("package_yuan", budget.package_yuan);
+    for (number, tariff) in budget.tariffs.iter().enumerate() {
+        amount(&format!("tariff.{number}.up_to_gb"), tariff.up_to_gb.unwrap_or_default());
+        amount(&format!("tariff.{number}.yuan_per_gb"), tariff.yuan_per_gb);
+    }
+    let reserve = budget.reserve_fraction;
+    let expected = Expected::Between("0", "1");
+    problems.require((0.0..=1.0).contains(&reserve), "budget.reserve_fraction", reserve, expected);
+    let day = budget.start_day;
+    problems.require((1..=31).contains(&day), "budget.start_day", day, Expected::Between("1", "31"));
+    for free in &budget.free {
+        if let Err(why) = free.parse::<Schedule>() {
+            problems.require(false, "budget.free", free, Expected::Schedule(why));
         }
     }
 }

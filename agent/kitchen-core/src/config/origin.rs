@@ -7,6 +7,9 @@ use super::check::ConfigError;
 use super::expected::Expected;
 use super::{Config, ENVIRONMENT_PREFIX};
 
+/// No key lies deeper; tables within tables without end would exhaust the stack.
+const DEEPEST: usize = 8;
+
 /// Where a value in force comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -78,6 +81,9 @@ fn parsed(text: &str) -> Value {
 }
 
 fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), ()> {
+    if path.len() > DEEPEST {
+        return Err(());
+    }
     let (first, rest) = path.split_first().ok_or(())?;
     if rest.is_empty() {
         table.insert(first.clone(), value);

@@ -1,6 +1,8 @@
 //! An MP4 file with H.264 as a source of access units: read at once for a replay, or in real time and looped as a camera.
 //! Follows composition offsets and the edit list; reads a file that was cut off up to the cut.
 
+mod layout;
+
 use std::fs::File;
 use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,8 +20,13 @@ use crate::access_unit::{AccessUnit, CLOCK_RATE, StreamInfo, ticks_to_ms};
 use crate::camera::{CameraError, CameraEvent};
 use crate::h264;
 
+use self::layout::Layout;
+
 /// No coded picture of a camera is larger; a damaged index may say so.
 const MAX_SAMPLE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Times farther from the start are a damaged table's: so that sums of a few of them still are numbers.
+const FARTHEST_90K: i128 = 1 << 60;
 
 /// The index of an MP4's first H.264 track.
 #[derive(Clone, Debug)]
@@ -53,16 +60,21 @@ impl FileVideo {
         let not_mp4 = |reason: String| CameraError::NotMp4 { path: path.to_owned(), reason };
         let mut file = File::open(path).map_err(unreadable)?;
         let length = file.metadata().map_err(unreadable)?.len();
-        let layout = Layout::scan(&mut file, length).map_err(unreadable)?;
+        let layout = Layout::scan(&mut BufReader::new(&file), length).map_err(unreadable)?;
         if !layout.is_mp4 {
             return Err(not_mp4("it does not begin like one".to_owned()));
         }
         if !layout.has_index {
             return Err(CameraError::CutOff { path: path.to_owned() });
         }
+        if layout.is_damaged {
+            return Err(not_mp4("its index is damaged".to_owned()));
+        }
         file.rewind().map_err(unreadable)?;
+        let end = layout.readable_end;
+        let reader = layout.reader(BufReader::new(file));
         // The reader indexes tables of a damaged file unchecked.
-        let parsed = catch_unwind(AssertUnwindSafe(|| Mp4::read(BufReader::new(file), layout.readable_end)));
+        let parsed = catch_unwind(AssertUnwindSafe(|| Mp4::read(reader, end)));
         let mp4 = parsed
             .map_err(|_| not_mp4("its index is damaged".to_owned()))?
             .map_err(|error| not_mp4(error.to_string()))?;
@@ -90,8 +102,8 @@ impl FileVideo {
         }
         let start = edit_start(trak, track);
         let ticks = |time: i64| {
-            let ticks = i128::from(time - start) * i128::from(CLOCK_RATE) / timescale;
-            i64::try_from(ticks).unwrap_or(i64::MAX)
+            let ticks = (i128::from(time) - i128::from(start)) * i128::from(CLOCK_RATE) / timescale;
+            i64::try_from(ticks.clamp(-FARTHEST_90K, FARTHEST_90K)).unwrap_or(0)
         };
         let samples: Vec<Sample> = track
             .samples
@@ -292,43 +304,6 @@ fn edit_start(trak: &re_mp4::TrakBox, track: &re_mp4::Track) -> i64 {
     let first_offset = trak.mdia.minf.stbl.ctts.as_ref().and_then(|ctts| ctts.entries.first());
     let first_composed = first_offset.map_or(0, |entry| i64::from(entry.sample_offset));
     let normalised = track.samples.first().map_or(0, |sample| sample.composition_timestamp);
-    let shift = first_composed - normalised;
+    let shift = first_composed.saturating_sub(normalised);
     i64::try_from(edit.media_time).unwrap_or(0).saturating_sub(shift).max(0)
-}
-
-/// The boxes at the top of the file, as far as they matter before the index is read.
-struct Layout {
-    is_mp4: bool,
-    has_index: bool,
-    /// Where a reader can stop: behind the last box that is complete, or is media data.
-    readable_end: u64,
-}
-
-impl Layout {
-    fn scan(file: &mut File, length: u64) -> std::io::Result<Self> {
-        let mut layout = Self { is_mp4: false, has_index: false, readable_end: 0 };
-        let mut position = 0;
-        while position + 8 <= length {
-            file.seek(SeekFrom::Start(position))?;
-            let mut header = [0_u8; 16];
-            let wide = position + 16 <= length;
-            file.read_exact(&mut header[..if wide { 16 } else { 8 }])?;
-            let [a, b, c, d, k0, k1, k2, k3, rest @ ..] = header;
-            let kind = [k0, k1, k2, k3];
-            let size = match u32::from_be_bytes([a, b, c, d]) {
-                0 => length - position,
-                1 if wide => u64::from_be_bytes(rest),
-                size => u64::from(size),
-            };
-            let Some(end) = position.checked_add(size).filter(|_| size >= 8) else { break };
-            layout.is_mp4 |= position == 0 && kind == *b"ftyp";
-            if end > length && kind != *b"mdat" {
-                break;
-            }
-            layout.has_index |= kind == *b"moov";
-            layout.readable_end = end;
-            position = end;
-        }
-        Ok(layout)
-    }
 }

@@ -330,7 +330,9 @@ impl Manifest {
         require(is_hex, || format!("sha256 is {:?}, expected 64 lower-case hexadecimal digits", self.sha256))?;
         for file in [&self.file, &self.golden.input, &self.golden.output] {
             let inside = Path::new(file).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-            require(inside && !file.is_empty(), || format!("{file:?} is no file within the model's folder"))?;
+            require(inside && !file.is_empty() && !file.contains('\0'), || {
+                format!("{file:?} is no file within the model's folder")
+            })?;
         }
         self.input.validate()?;
         match &self.task {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The longer checks, for before a release: the tests many times over, 2000 plans of faults, the benchmarks, how they
+# The longer checks, for before a release: the tests many times over, 2000 plans of faults, 500 power cuts, the benchmarks, how they
 # compare with libavcodec and ONNX Runtime, and the ARM build and its package under emulators. More than an hour, the
 # last part as root.
 # With TRAINING_DATA (a folder as models/train/README.md describes it), TRAINING_PYTHON (one with its requirements) and
@@ -16,6 +16,7 @@ for round in $(seq "$rounds"); do
     tests/run.sh --test survival
 done
 KILLS=1000 tests/run.sh --test kills --no-capture
+POWER_CUTS=500 tests/run.sh --test store_power_cuts --no-capture
 EVERY_FAULT=1 tests/run.sh --test disk_faults --no-capture
 FAULT_SCHEDULES=2000 FAULT_LINK_ROUNDS=5 tests/run.sh --test broker_schedules --test link
 cargo build --release --workspace --bins

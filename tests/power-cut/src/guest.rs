@@ -2,11 +2,8 @@
 //! Emulated in software: the disk is the only thing that has to be real. Killed on drop.
 
 use std::fs::{self, File};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
 use kitchen_test_support::{repository, run, system, target};
@@ -122,14 +119,18 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Starts it on the disk that is served at the socket `disk`; what the emulator complains of goes into `folder`.
+    /// Starts it on the disk that is served at the socket `disk`; what it says and the emulator complains of goes into
+    /// `folder`.
     pub fn start(kernel: &Path, archive: &Path, disk: &Path, machine: &Machine, folder: &Path) -> Result<Self> {
         let variables: Vec<String> = machine.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let errors = folder.join("emulator.err");
+        let (console, errors) = (Console(folder.join("console.log")), folder.join("emulator.err"));
+        let _ = fs::remove_file(&console.0);
         let mut command = Command::new(system("qemu-system-x86_64", "qemu-system-x86"));
         command
             .args(["-accel", "tcg", "-M", "q35", "-cpu", "max", "-nodefaults", "-no-user-config", "-no-reboot"])
-            .args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-m", &machine.memory_mb.to_string()])
+            .args(["-display", "none", "-monitor", "none", "-m", &machine.memory_mb.to_string()])
+            .arg("-serial")
+            .arg(format!("file:{}", console.0.display()))
             .arg("-kernel")
             .arg(kernel)
             .arg("-initrd")
@@ -146,19 +147,9 @@ impl Guest {
         if machine.network {
             command.args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(&errors).context("a file for the emulator's complaints")?);
-        let mut emulator = command.spawn().context("starting qemu-system-x86_64")?;
-        let console = Console::default();
-        if let Some(mut stdout) = emulator.stdout.take() {
-            let heard = console.clone();
-            thread::spawn(move || {
-                let mut piece = [0; 4096];
-                while let Ok(length @ 1..) = stdout.read(&mut piece) {
-                    heard.lock().extend_from_slice(&piece[..length]);
-                }
-            });
-        }
+        let emulator = command.spawn().context("starting qemu-system-x86_64")?;
         Ok(Self { emulator, console, errors })
     }
 
@@ -182,20 +173,16 @@ impl Drop for Guest {
     }
 }
 
-/// What the box has said so far.
-#[derive(Clone, Debug, Default)]
-pub struct Console(Arc<Mutex<Vec<u8>>>);
+/// What the box says: a file that its emulator writes to at once, so that nothing is said and not yet heard.
+#[derive(Clone, Debug)]
+pub struct Console(PathBuf);
 
 impl Console {
-    /// The finished lines.
+    /// The finished lines so far.
     #[must_use]
     pub fn text(&self) -> String {
-        let heard = self.lock();
+        let heard = fs::read(&self.0).unwrap_or_default();
         let end = heard.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         String::from_utf8_lossy(&heard[..end]).replace('\r', "")
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The longer checks, for before a release: the tests many times over, 2000 plans of faults, 500 power cuts, the benchmarks, how they
-# compare with libavcodec and ONNX Runtime, and the ARM build and its package under emulators. More than an hour, the
-# last part as root.
+# The longer checks, for before a release: the tests many times over, 2000 plans of faults, 500 power cuts, the
+# benchmarks, how they compare with libavcodec and ONNX Runtime, and the ARM build and its package under emulators. More
+# than an hour, the last part as root.
 # With TRAINING_DATA (a folder as models/train/README.md describes it), TRAINING_PYTHON (one with its requirements) and
 # GOLDEN_VIDEO also a short run of each model's recipe.
 set -euo pipefail

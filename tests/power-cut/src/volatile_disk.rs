@@ -108,7 +108,7 @@ impl VolatileDisk {
     fn sectors(&self, offset: usize, length: usize) -> Option<std::ops::Range<usize>> {
         let end = offset.checked_add(length).filter(|end| *end <= self.platter.len())?;
         let is_whole = offset.is_multiple_of(SECTOR_BYTES) && end.is_multiple_of(SECTOR_BYTES);
-        is_whole.then(|| offset / SECTOR_BYTES..end / SECTOR_BYTES)
+        is_whole.then_some(offset / SECTOR_BYTES..end / SECTOR_BYTES)
     }
 }
 

@@ -17,6 +17,7 @@ for round in $(seq "$rounds"); do
 done
 KILLS=1000 tests/run.sh --test kills --no-capture
 POWER_CUTS=500 tests/run.sh --test store_power_cuts --no-capture
+AGENT_POWER_CUTS=200 tests/run.sh --test agent_power_cuts --run-ignored all --no-capture
 EVERY_FAULT=1 tests/run.sh --test disk_faults --no-capture
 FAULT_SCHEDULES=2000 FAULT_LINK_ROUNDS=5 tests/run.sh --test broker_schedules --test link
 cargo build --release --workspace --bins

@@ -71,7 +71,8 @@ impl Trial {
         Ok(Self { kernel, archive, folder, machine, honesty: Honesty::Honest, seed, writes_a_cut: 30 })
     }
 
-    /// Boots the box on `disk` and cuts its power until `judge` has enough; the last cut.
+    /// Boots the box on `disk` and cuts its power until `judge` has enough; the last cut, its disk as the
+    /// next start's check of the file system leaves it.
     ///
     /// `witness` is asked at each cut, after the copy, what the box had let others know. What it called durable by
     /// then had reached the disk before the copy, since no flush ends meanwhile.
@@ -119,7 +120,7 @@ impl Trial {
     ) -> Result<Cut<W>> {
         let (image, files) = (self.folder.join("copy"), self.folder.join("files"));
         loop {
-            let cut = match cuts.recv_timeout(LONGEST_SILENCE) {
+            let mut cut = match cuts.recv_timeout(LONGEST_SILENCE) {
                 Ok(cut) => cut,
                 Err(RecvTimeoutError::Timeout) => bail!("the box has stopped writing:\n{}", guest.last_words()),
                 Err(RecvTimeoutError::Disconnected) => bail!("the box has ended:\n{}", guest.last_words()),
@@ -127,6 +128,7 @@ impl Trial {
             let _ = fs::remove_dir_all(&files);
             let taken_out = copied_disk::take_out(&cut.disk, &image, &files);
             if judge(&cut, taken_out.map(|()| files.as_path())).is_break() {
+                cut.disk = copied_disk::checked(&image)?;
                 return Ok(cut);
             }
         }

@@ -22,7 +22,7 @@ const DISK_BYTES: u64 = 96 << 20;
 /// After so many cuts the box starts from what the last one left. Each start closes the alerts of the one before and opens its own.
 const CUTS_A_BOOT: usize = 12;
 /// An emulated processor takes its time from one alert to the next.
-const WRITES_A_CUT: u64 = 8;
+const WRITES_A_CUT: u64 = 3;
 const WORKLOAD: &str = include_str!("../guest/agent");
 
 /// A box with the agent, its configuration and what that names.

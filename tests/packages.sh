@@ -29,6 +29,10 @@ missing_packages() {
     has ffmpeg && has ffprobe || echo ffmpeg
     has systemd-cat && [ -x /lib/systemd/systemd-journald ] || echo systemd
     has c++ || echo g++
+    has strip || echo binutils
+    has qemu-system-x86_64 || echo qemu-system-x86
+    has mke2fs && has e2fsck && has debugfs || echo e2fsprogs
+    has cpio || echo cpio
     # Without it openh264 is built from C++ alone on x86 and decodes a quarter slower.
     [ "$(uname -m)" != x86_64 ] || has nasm || echo nasm
     has_venv || echo python3-venv

@@ -58,7 +58,7 @@ impl Clip<'_> {
         let held = self.store.clip(self.device, &self.id(), Some(&init.sha256))?;
         if let Some(row) = held.as_ref().filter(|row| row.state == ClipState::Stored && row.bytes != init.bytes) {
             let reason = format!("init says {} bytes, a clip of this sha256 is stored with {}", init.bytes, row.bytes);
-            return Ok(self.answer(ClipReceiptState::Rejected, Vec::new(), Some(reason)));
+            return Ok(self.answer(&init.sha256, ClipReceiptState::Rejected, Vec::new(), Some(reason)));
         }
         // A rejected clip that is announced again gets another chance.
         let held = held.filter(|row| row.bytes == init.bytes && row.state != ClipState::Rejected);

@@ -42,7 +42,7 @@ impl From<ClipError> for IntakeError {
 }
 
 /// A message that lies in the store and is to be acknowledged.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     pub device: String,
     pub receipt: Receipt,

@@ -12,5 +12,5 @@ mod store;
 pub use clips::ClipError;
 pub use district::{District, DistrictError, DistrictOptions};
 pub use event::DistrictEvent;
-pub use intake::{Intake, IntakeError, Outcome};
+pub use intake::{Intake, IntakeError, Outcome, Stored};
 pub use store::StoreError;

@@ -124,7 +124,7 @@ impl Database {
             let over = from_sql(used).saturating_sub(limit);
             self.evict(kind, over, "quota", now, &mut tidied)?;
         }
-        tidied.alerts = self.forget_alerts(quotas.database_bytes)?;
+        tidied.alerts = self.forget_alerts(quotas.database_bytes, now)?;
         self.connection
             .execute_batch(&format!("PRAGMA incremental_vacuum({PAGES_AT_ONCE})"))
             .during("give back", "free pages")?;
@@ -262,7 +262,7 @@ impl Database {
     }
 
     /// Forgets some of the oldest alerts that are closed and known to the district, once the database is too large.
-    fn forget_alerts(&mut self, limit_bytes: u64) -> Result<usize, StoreError> {
+    fn forget_alerts(&mut self, limit_bytes: u64, now: Stamp) -> Result<usize, StoreError> {
         const USED: &str = "SELECT (page_count - freelist_count) * page_size \
             FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
         const OLD: &str = "SELECT alert_id FROM alerts a WHERE closed_at IS NOT NULL AND NOT EXISTS \
@@ -278,7 +278,6 @@ impl Database {
             self.connection.prepare_cached(OLD)?.query_map([ALERTS_AT_ONCE], |row| row.get(0))?.collect()
         };
         let old = read().during("list", "old alerts")?;
-        self.cheaply("forget", "old alerts", |transaction| old.iter().try_for_each(|id| forget(transaction, id)))?;
         // Records of the box itself have no alert; those that have arrived go with the alerts of their time.
         self.cheaply("forget", "old records", |transaction| {
             transaction
@@ -288,6 +287,10 @@ impl Database {
                     [ALERTS_AT_ONCE],
                 )
                 .map(drop)
+        })?;
+        // Before their files go: a power cut must not bring back rows that name them.
+        self.durably(now, "forget", "old alerts", |transaction, _| {
+            old.iter().try_for_each(|id| forget(transaction, id)).during("forget", "old alerts")
         })?;
         self.empty_garbage()?;
         Ok(old.len())

@@ -81,9 +81,9 @@ fn take(intake: &Intake, messages: &[Message], root: &Path) -> Vec<Option<Outcom
 fn is_sound(message: &Message, outcome: &Outcome, root: &Path) {
     let (device, leaf) = split_topic(&message.topic, "up").expect("a message without a device is malformed");
     assert!(is_device_id(device));
-    if let Some((of, id)) = &outcome.receipt {
-        assert_eq!(of, device, "acknowledged to whom it came from");
-        assert!(id.parse::<MessageId>().is_ok(), "{id} acknowledged");
+    if let Some(stored) = &outcome.receipt {
+        assert_eq!(stored.device, device, "acknowledged to whom it came from");
+        assert!(stored.receipt.id.parse::<MessageId>().is_ok(), "{:?} acknowledged", stored.receipt);
     }
     if let Some((of, answer)) = &outcome.answer {
         assert_eq!((of.as_str(), leaf.split('/').nth(1)), (device, Some(answer.clip_id.as_str())));
@@ -106,7 +106,9 @@ fn is_answer(answer: &ClipReceipt) {
 
 /// The same bytes lead to the same receipt, and to no second alert; stored stays stored.
 fn is_repeatable(message: &Message, first: Option<&Outcome>, second: Option<&Outcome>) {
-    let receipt = |outcome: Option<&Outcome>| outcome.and_then(|outcome| outcome.receipt.clone());
+    let receipt = |outcome: Option<&Outcome>| {
+        outcome.and_then(|outcome| outcome.receipt.as_ref()).map(|stored| stored.receipt.clone())
+    };
     assert_eq!(receipt(first), receipt(second), "{}", message.topic);
     if receipt(second).is_some() {
         let events = second.map_or(&[][..], |outcome| &outcome.events);

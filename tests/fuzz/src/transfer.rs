@@ -129,7 +129,14 @@ impl Clip {
                         let state =
                             if receiving.is_complete() { ClipReceiptState::Stored } else { ClipReceiptState::Missing };
                         let missing = receiving.missing();
-                        let answer = ClipReceipt { v: VERSION, clip_id: String::new(), state, missing, reason: None };
+                        let answer = ClipReceipt {
+                            v: VERSION,
+                            clip_id: String::new(),
+                            state,
+                            missing,
+                            reason: None,
+                            sha256: None,
+                        };
                         self.transfer.handle_answer(&answer, self.now);
                     }
                     Output::SendChunk { offset, length } => {

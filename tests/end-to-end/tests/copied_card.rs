@@ -63,13 +63,15 @@ fn at_the_district(district: &District) -> BTreeSet<(String, String)> {
     held
 }
 
-/// An alert is raised after each start.
-fn raise(agent: &mut Agent, count: usize) {
+/// Each box raises an alert after each start.
+fn raise(agents: &mut [&mut Agent], count: usize) {
     for _ in 0..count {
         let with_clips = |agent: &Agent| agent.alerts().iter().filter(|alert| !alert["clip"].is_null()).count();
-        let before = with_clips(agent);
-        agent.restart();
-        wait_until(BOUND, "an alert with its clip on the box", || with_clips(agent) > before);
+        let before: Vec<usize> = agents.iter().map(|agent| with_clips(agent)).collect();
+        agents.iter_mut().for_each(|agent| agent.restart());
+        wait_until(BOUND, "an alert with its clip on each box", || {
+            agents.iter().zip(&before).all(|(agent, before)| with_clips(agent) > *before)
+        });
     }
 }
 
@@ -96,7 +98,7 @@ fn two_boxes_with_one_card_deliver_both_sides() {
     let mut broker = Mosquitto::start();
     let district = District::start(&broker);
     let mut box_a = Agent::start(config(&first, &broker));
-    raise(&mut box_a, 1);
+    raise(&mut [&mut box_a], 1);
     box_a.terminate();
     fs::create_dir_all(&second).unwrap();
     copy(&first.join("state"), &second.join("state"));
@@ -104,8 +106,7 @@ fn two_boxes_with_one_card_deliver_both_sides() {
     // Both raise alerts under the same ids while nobody listens.
     broker.kill();
     let mut box_b = Agent::start(config(&second, &broker));
-    raise(&mut box_a, 2);
-    raise(&mut box_b, 2);
+    raise(&mut [&mut box_a, &mut box_b], 2);
     go_quiet(&mut box_a);
     go_quiet(&mut box_b);
     broker.restart();
@@ -117,7 +118,7 @@ fn two_boxes_with_one_card_deliver_both_sides() {
     let ids =
         |messages: &BTreeSet<(String, String)>| messages.iter().map(|(id, _)| id.clone()).collect::<BTreeSet<_>>();
     let differing = ids(&a).intersection(&ids(&b)).count() - a.intersection(&b).count();
-    assert!(differing >= 6, "only {differing} ids with different bytes");
+    assert!(differing >= 2, "only {differing} ids with different bytes");
     let missing: Vec<_> = a.union(&b).filter(|message| !held.contains(*message)).collect();
     assert_eq!(missing, Vec::<&(String, String)>::new(), "not at the district");
     let conflicts = district.events_of("conflict").len();
@@ -133,10 +134,10 @@ fn a_card_put_back_to_yesterday_repeats_no_id_for_long_and_loses_nothing() {
     let broker = Mosquitto::start();
     let mut district = District::start(&broker);
     let mut agent = Agent::start(config(&folder, &broker));
-    raise(&mut agent, 1);
+    raise(&mut [&mut agent], 1);
     agent.kill();
     copy(&folder.join("state"), &yesterday);
-    raise(&mut agent, 2);
+    raise(&mut [&mut agent], 2);
     go_quiet(&mut agent);
     wait_until_delivered(&[&agent], BOUND);
     let today = messages(&folder);
@@ -154,7 +155,7 @@ fn a_card_put_back_to_yesterday_repeats_no_id_for_long_and_loses_nothing() {
             .last()
             .is_some_and(|event| event["state"]["body"]["session"]["store"] == *store && event["online"] == true)
     });
-    raise(&mut agent, 1);
+    raise(&mut [&mut agent], 1);
     assert!(agent.alerts()[0]["alert_id"].as_str().unwrap().starts_with(&store));
     go_quiet(&mut agent);
     wait_until_delivered(&[&agent], BOUND);

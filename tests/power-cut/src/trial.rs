@@ -1,5 +1,6 @@
-//! One boot of the box and the power cuts in it: at random writes the disk is copied as a cut would leave it, each copy
-//! is judged while the box goes on. The box stands still while it waits for its disk, which is as long as it takes.
+//! One boot of the box and the power cuts in it: at random writes the disk is copied as a cut would leave it. The box
+//! stands still while the copy is judged, since its write does not end before: what it lets others know later it has
+//! not known at the cut.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -89,6 +90,7 @@ impl Trial {
         let guest = Guest::start(&self.kernel, &self.archive, &socket, &self.machine, &self.folder)?;
         let mut disk = VolatileDisk::new(disk, self.honesty, self.seed);
         let (sender, receiver) = sync_channel(1);
+        let (go_on, told_to_go_on) = sync_channel(1);
         thread::scope(|scope| {
             let console = guest.console();
             let served = scope.spawn(move || {
@@ -98,12 +100,12 @@ impl Trial {
                     if random.u64(..self.writes_a_cut) > 0 {
                         return ControlFlow::Continue(());
                     }
-                    cut(disk, &sender, || witness(&console))
+                    cut(disk, &sender, &told_to_go_on, || witness(&console))
                 })
             });
-            let last = self.judge_all(&guest, &receiver, judge);
-            drop(receiver);
+            let last = self.judge_all(&guest, &receiver, &go_on, judge);
             drop(guest);
+            drop((receiver, go_on));
             match served.join() {
                 Ok(served) => served.context("serving the disk")?,
                 Err(_) => bail!("the disk's thread panicked"),
@@ -116,6 +118,7 @@ impl Trial {
         &self,
         guest: &Guest,
         cuts: &Receiver<Cut<W>>,
+        go_on: &SyncSender<()>,
         mut judge: impl FnMut(&Cut<W>, Result<&Path>) -> ControlFlow<()>,
     ) -> Result<Cut<W>> {
         let (image, files) = (self.folder.join("copy"), self.folder.join("files"));
@@ -131,15 +134,22 @@ impl Trial {
                 cut.disk = copied_disk::checked(&image)?;
                 return Ok(cut);
             }
+            // Without a disk the next wait for a cut ends.
+            let _ = go_on.send(());
         }
     }
 }
 
 /// Ends the connection once nobody wants a cut any more.
-fn cut<W>(disk: &mut VolatileDisk, cuts: &SyncSender<Cut<W>>, witness: impl Fn() -> W) -> ControlFlow<()> {
+fn cut<W>(
+    disk: &mut VolatileDisk,
+    cuts: &SyncSender<Cut<W>>,
+    told_to_go_on: &Receiver<()>,
+    witness: impl Fn() -> W,
+) -> ControlFlow<()> {
     let cut = Cut { disk: disk.after_power_cut(), unflushed: disk.unflushed(), witnessed: witness() };
     match cuts.send(cut) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(_) => ControlFlow::Break(()),
+        Ok(()) if told_to_go_on.recv().is_ok() => ControlFlow::Continue(()),
+        _ => ControlFlow::Break(()),
     }
 }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod detection;
 pub mod episode;
 pub mod evaluation;
+pub mod evidence;
 pub mod outbox;
 pub mod restart;
 pub mod rules;

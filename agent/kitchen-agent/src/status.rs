@@ -226,6 +226,7 @@ impl Presence for AgentStatus {
             config_version: 0,
             site: self.site.clone(),
             rules: self.rule_states(),
+            evidence_key: Some(self.store.evidence_key().to_string()),
         }
     }
 
@@ -235,6 +236,7 @@ impl Presence for AgentStatus {
             cameras: self.cameras.iter().map(|camera| camera_report(camera).health).collect(),
             outbox: self.store.outbox_health(stamp.wall).ok(),
             alerts_today: self.alerts_today(stamp),
+            chain_head: self.store.chain_head().ok(),
             restarts: self.restarts(),
         }
     }

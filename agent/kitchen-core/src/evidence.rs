@@ -251,7 +251,8 @@ mod tests {
         let link = add_link(&mut first, Hash::ZERO, &key);
         let next = add_link(&mut second, link.hash, &key);
         assert_eq!(check(&first, Some(&key.public())), Ok(link.clone()));
-        assert_eq!((check(&second, None), next.prev), (Ok(next.clone()), link.hash));
+        assert_eq!(next.prev, link.hash);
+        assert_eq!(check(&second, None), Ok(next));
         let other = EvidenceKey::from_seed([8; 32]);
         let key_id = key.public().id();
         assert_eq!(check(&first, Some(&other.public())), Err(Flaw::OtherKey { key_id: key_id.clone() }));

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
+use crate::evidence::Hash;
 use crate::time::{Mono, Stamp, TimeQuality, Wall};
 
 /// The contract's major version, also a topic level.
@@ -173,6 +174,9 @@ pub struct StateBody {
     pub site: Site,
     #[serde(default)]
     pub rules: std::collections::BTreeMap<String, RuleState>,
+    /// The public part of the box's evidence key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_key: Option<String>,
 }
 
 /// One camera in a heartbeat; counts are since the agent started.
@@ -194,6 +198,15 @@ pub struct OutboxHealth {
     pub oldest_s: u64,
 }
 
+/// The newest link of a store's evidence chain, told so that a box that is rewritten later is found out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainHead {
+    pub store: String,
+    /// Links of this store so far.
+    pub count: u64,
+    pub hash: Hash,
+}
+
 /// Body of `up/heartbeat`. What is not measured is absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeartbeatBody {
@@ -202,6 +215,8 @@ pub struct HeartbeatBody {
     pub outbox: Option<OutboxHealth>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alerts_today: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain_head: Option<ChainHead>,
     /// How often each stage of the agent failed and was started again since the agent's start.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub restarts: std::collections::BTreeMap<String, u64>,

@@ -12,7 +12,7 @@ use rusqlite::{Connection, Transaction};
 use crate::error::{During as _, StoreError};
 use crate::files::{self, Layout};
 use crate::identity::Identity;
-use crate::{eviction, rescue, schema};
+use crate::{chain, eviction, rescue, schema};
 
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The write-ahead log is cut back to this after a burst.
@@ -36,7 +36,8 @@ impl Database {
         configure(&connection)?;
         schema::migrate(&mut connection)?;
         files::sync_folder(&layout.directory)?;
-        let identity = Identity::open(&mut connection, device, boot_id)?;
+        let key = chain::open_key(&layout, &connection)?;
+        let identity = Identity::open(&mut connection, key, device, boot_id)?;
         let mut database = Self { connection, identity, layout, _lock: lock };
         database.remove_orphans()?;
         database.empty_garbage()?;

@@ -17,6 +17,7 @@ pub(crate) struct Layout {
     pub database: PathBuf,
     pub snapshots: PathBuf,
     pub clips: PathBuf,
+    pub evidence_key: PathBuf,
     /// Bytes that nothing uses, given up when the disk is full so that the database can still be written.
     pub reserve: PathBuf,
 }
@@ -28,6 +29,7 @@ impl Layout {
             database: directory.join("agent.db"),
             snapshots: directory.join("snapshots"),
             clips: directory.join("clips"),
+            evidence_key: directory.join("evidence.key"),
             reserve: directory.join("reserve"),
         }
     }

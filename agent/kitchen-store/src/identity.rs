@@ -1,6 +1,7 @@
 //! Who speaks: the store's id, the boot, the sequence of message ids, sessions and saved times.
 //! The sequence is reserved in blocks, so that an id costs no sync; what a power cut leaves of a block is skipped.
 
+use kitchen_core::evidence::EvidenceKey;
 use kitchen_core::time::{Mono, Wall};
 use kitchen_core::wire::{MessageId, Session};
 use rusqlite::{Connection, OptionalExtension as _};
@@ -16,6 +17,8 @@ const STORE_ID_LENGTH: usize = 6;
 pub(crate) struct Identity {
     pub store: String,
     pub device: String,
+    /// With which the links of the evidence chain are signed.
+    pub key: EvidenceKey,
     pub boot: u32,
     next: u64,
     reserved_until: u64,
@@ -25,7 +28,12 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Makes the identity of a new database, or reads it and counts a boot that it has not seen.
-    pub fn open(connection: &mut Connection, device: &str, boot_id: &str) -> Result<Self, StoreError> {
+    pub fn open(
+        connection: &mut Connection,
+        key: EvidenceKey,
+        device: &str,
+        boot_id: &str,
+    ) -> Result<Self, StoreError> {
         const SUBJECT: &str = "the store's identity";
         let transaction = connection.transaction().during("read", SUBJECT)?;
         let saved: Option<(String, u32, String, i64, i64)> = transaction
@@ -63,6 +71,7 @@ impl Identity {
         Ok(Self {
             store,
             device: device.to_owned(),
+            key,
             boot,
             next: from_sql(next),
             reserved_until: from_sql(next),

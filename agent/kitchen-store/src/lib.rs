@@ -3,6 +3,7 @@
 //! One thread owns the connection. Never reads a clock: stamps come in as arguments.
 
 mod alerts;
+mod chain;
 mod database;
 mod error;
 mod eviction;

@@ -9,6 +9,7 @@ use kitchen_core::wire::{ClipInit, ClipReceipt, Envelope, MessageId, OutboxHealt
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde_json::{Value, json};
 
+use crate::chain;
 use crate::database::{Database, from_sql, is_trusted, to_sql, wall};
 use crate::error::{At as _, During as _, StoreError};
 use crate::files::Layout;
@@ -33,7 +34,11 @@ pub(crate) fn insert_record(
     new: NewRecord<'_>,
 ) -> Result<(), StoreError> {
     let id = new.id.to_string();
-    let bytes = Envelope::new(new.id.clone(), new.kind, &identity.device, stamp, new.body).to_bytes();
+    let mut envelope = Envelope::new(new.id.clone(), new.kind, &identity.device, stamp, new.body);
+    if new.outbox == OutboxKind::Alert {
+        chain::link(transaction, identity, &mut envelope)?;
+    }
+    let bytes = envelope.to_bytes();
     transaction
         .prepare_cached("INSERT INTO records (id, type, alert_id, topic_leaf, envelope) VALUES (?1, ?2, ?3, ?4, ?5)")
         .and_then(|mut insert| {

@@ -34,7 +34,7 @@ const LARGEST_BYTES: u64 = 4 << 30;
 /// Where a page can't be read, reading goes on this many rows further at most.
 const LONGEST_GAP: i64 = 1 << 20;
 /// Tables with what must not be lost, those first that others refer to.
-const TABLES: [&str; 5] = ["alerts", "records", "snapshots", "clips", "outbox"];
+const TABLES: [&str; 6] = ["alerts", "records", "snapshots", "clips", "outbox", "chain"];
 
 /// Ends an interrupted rescue, looks whether the database is sound, and if it is not, rescues what can be read.
 pub(crate) fn ensure_sound(layout: &Layout) -> Result<(), StoreError> {

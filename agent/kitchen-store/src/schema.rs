@@ -9,8 +9,12 @@ use crate::error::{During as _, StoreError};
 /// What a new database gets.
 const SCHEMA: &str = include_str!("schema.sql");
 /// Step n leads from version n to n + 1. A step that was released never changes.
-const STEPS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
+const STEPS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
+];
 
 /// The version that this program reads and writes.
 pub(crate) fn known_version() -> u32 {

@@ -84,6 +84,15 @@ CREATE TABLE garbage (
     file TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE chain (
+    store TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    record_id TEXT NOT NULL UNIQUE,
+    digest TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    PRIMARY KEY (store, number)
+) STRICT;
+
 CREATE TABLE losses (
     position INTEGER PRIMARY KEY,
     body TEXT NOT NULL

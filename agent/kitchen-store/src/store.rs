@@ -10,9 +10,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use kitchen_core::alert::{AlertBody, AlertRecord, ClipRef};
+use kitchen_core::evidence::PublicKey;
 use kitchen_core::outbox::{Payload, Waiting};
 use kitchen_core::time::{Stamp, Wall};
-use kitchen_core::wire::{ClipReceipt, MessageId, OutboxHealth, Receipt, Session};
+use kitchen_core::wire::{ChainHead, ClipReceipt, MessageId, OutboxHealth, Receipt, Session};
 use serde_json::Value;
 
 use crate::alerts::{self, AlertRow, NewClip, NewSnapshot, OpenedAlert};
@@ -21,7 +22,7 @@ use crate::error::{StoreCause, StoreError};
 use crate::eviction::{Quotas, Room, Tidied};
 use crate::outbox::Receipted;
 use crate::reader::Reader;
-use crate::{identity, outbox, rescue};
+use crate::{chain, identity, outbox, rescue};
 
 /// Calls that may wait for the store's thread; further callers block.
 const CALLS: usize = 64;
@@ -50,6 +51,7 @@ struct Shared {
     health: Arc<Health>,
     thread: Option<JoinHandle<()>>,
     store_id: Mutex<String>,
+    evidence_key: PublicKey,
     boot: u32,
 }
 
@@ -71,6 +73,7 @@ impl Store {
     pub fn open(options: OpenOptions<'_>) -> Result<Self, StoreError> {
         let database = Database::open(options.dir, options.device, options.boot_id)?;
         let (store_id, boot) = (Mutex::new(database.identity.store.clone()), database.identity.boot);
+        let evidence_key = database.identity.key.public();
         let (calls, waiting) = sync_channel(CALLS);
         let health = Arc::new(Health::default());
         let served = Arc::clone(&health);
@@ -78,7 +81,8 @@ impl Store {
             .name("store".to_owned())
             .spawn(move || serve(database, &waiting, &served))
             .map_err(|source| StoreError::Thread { source })?;
-        Ok(Self { shared: Arc::new(Shared { calls: Some(calls), health, thread: Some(thread), store_id, boot }) })
+        let shared = Shared { calls: Some(calls), health, thread: Some(thread), store_id, evidence_key, boot };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Opens the store in `dir` for reading, whether or not an agent runs; never makes one.
@@ -90,6 +94,17 @@ impl Store {
     #[must_use]
     pub fn store_id(&self) -> String {
         self.shared.store_id.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The public part of the box's evidence key.
+    #[must_use]
+    pub fn evidence_key(&self) -> PublicKey {
+        self.shared.evidence_key
+    }
+
+    /// The newest link of the evidence chain.
+    pub fn chain_head(&self) -> Result<ChainHead, StoreError> {
+        self.call("read the evidence chain", |database| chain::head(&database.connection, &database.identity.store))
     }
 
     /// How many boots of the kernel this store has seen, this one included.

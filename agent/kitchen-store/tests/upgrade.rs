@@ -18,6 +18,9 @@ const VERSION_1: &str = "tests/fixtures/version-1.db";
 /// The same after its upgrade by a program of version 2.
 const VERSION_2: &str = "tests/fixtures/version-2.db";
 
+/// That one after the next step.
+const VERSION_3: &str = "tests/fixtures/version-3.db";
+
 #[test]
 fn a_database_of_version_1_goes_on_with_what_it_held() {
     goes_on(VERSION_1);
@@ -26,6 +29,11 @@ fn a_database_of_version_1_goes_on_with_what_it_held() {
 #[test]
 fn a_database_of_version_2_goes_on_with_what_it_held() {
     goes_on(VERSION_2);
+}
+
+#[test]
+fn a_database_of_version_3_goes_on_with_what_it_held() {
+    goes_on(VERSION_3);
 }
 
 fn goes_on(fixture: &str) {

@@ -89,11 +89,18 @@ impl Presence for Quiet {
             config_version: 0,
             site: Place::default(),
             rules: std::collections::BTreeMap::new(),
+            evidence_key: None,
         }
     }
 
     fn heartbeat(&self) -> HeartbeatBody {
-        HeartbeatBody { cameras: Vec::new(), outbox: None, alerts_today: None, restarts: Default::default() }
+        HeartbeatBody {
+            cameras: Vec::new(),
+            outbox: None,
+            alerts_today: None,
+            chain_head: None,
+            restarts: Default::default(),
+        }
     }
 }
 

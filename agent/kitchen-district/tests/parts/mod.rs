@@ -297,6 +297,7 @@ impl Presence for TestPresence {
             config_version: 0,
             site: Site { name: "海底捞".into(), licence: "L1".into(), town: "T1".into() },
             rules: BTreeMap::new(),
+            evidence_key: None,
         }
     }
 
@@ -305,6 +306,7 @@ impl Presence for TestPresence {
             cameras: Vec::new(),
             outbox: None,
             alerts_today: Some(3),
+            chain_head: None,
             restarts: std::collections::BTreeMap::new(),
         }
     }

@@ -1,0 +1,102 @@
+//! The evidence chain of this store: the box's key, made here, and a link for each record that an alert has.
+//! A link is never removed, whatever becomes of its record: an export proves by it that nothing was taken out.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kitchen_core::evidence::{EvidenceKey, Hash, digest};
+use kitchen_core::wire::{ChainHead, Envelope};
+use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use serde_json::json;
+
+use crate::database::{from_sql, to_sql};
+use crate::error::{At as _, During as _, StoreError};
+use crate::files::{Layout, sync_folder};
+use crate::identity::Identity;
+
+/// Where the kernel gives out bytes that nobody can guess; waits until it can, on a box that has just started.
+const RANDOM: &str = "/dev/random";
+
+/// The box's evidence key, made when there is none. One that can't be read is set aside, and the loss is told.
+pub(crate) fn open_key(layout: &Layout, connection: &Connection) -> Result<EvidenceKey, StoreError> {
+    let path = &layout.evidence_key;
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            let seed = STANDARD.decode(text.trim()).ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok());
+            if let Some(seed) = seed {
+                return Ok(EvidenceKey::from_seed(seed));
+            }
+            let aside = layout.directory.join("evidence.key.damaged");
+            fs::rename(path, &aside).at("set aside", path)?;
+            tracing::error!(path = %aside.display(), "the evidence key is damaged: set aside, a new one is made");
+            let body =
+                json!({ "what": "evidence_key", "reason": "it can't be read", "set_aside": "evidence.key.damaged" });
+            connection
+                .execute("INSERT INTO losses (body) VALUES (?1)", [body.to_string()])
+                .map(drop)
+                .during("note", "the loss of the evidence key")?;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).at("read", path),
+    }
+    make_key(layout)
+}
+
+fn make_key(layout: &Layout) -> Result<EvidenceKey, StoreError> {
+    let mut seed = [0; 32];
+    File::open(RANDOM).and_then(|mut random| random.read_exact(&mut seed)).at("read", Path::new(RANDOM))?;
+    let temporary = layout.directory.join("evidence.key.tmp");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .at("create", &temporary)?;
+    writeln!(file, "{}", STANDARD.encode(seed)).at("write", &temporary)?;
+    file.sync_all().at("sync", &temporary)?;
+    fs::rename(&temporary, &layout.evidence_key).at("rename to", &layout.evidence_key)?;
+    sync_folder(&layout.directory)?;
+    Ok(EvidenceKey::from_seed(seed))
+}
+
+/// Gives the envelope its link, behind the newest of this store.
+pub(crate) fn link(
+    transaction: &Transaction<'_>,
+    identity: &Identity,
+    envelope: &mut Envelope,
+) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO chain (store, number, record_id, digest, hash) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let id = envelope.id.to_string();
+    let head = head(transaction, &identity.store)?;
+    let value = serde_json::to_value(&*envelope).during("link", &id)?;
+    let digest = digest(&value).during("link", &id)?;
+    let link = identity.key.link(head.hash, digest);
+    transaction
+        .prepare_cached(INSERT)
+        .and_then(|mut insert| {
+            let number = to_sql(head.count + 1);
+            insert.execute((&identity.store, number, &id, digest.to_string(), link.hash.to_string()))
+        })
+        .during("link", &id)?;
+    envelope.body["evidence"] = serde_json::to_value(&link).during("link", &id)?;
+    Ok(())
+}
+
+/// The newest link of the store, with the number of links.
+pub(crate) fn head(connection: &Connection, store: &str) -> Result<ChainHead, StoreError> {
+    const QUERY: &str = "SELECT number, hash FROM chain WHERE store = ?1 ORDER BY number DESC LIMIT 1";
+    let found: Option<(i64, String)> = connection
+        .prepare_cached(QUERY)
+        .and_then(|mut query| query.query_row([store], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .during("read", "the evidence chain")?;
+    let (count, hash) = match found {
+        None => (0, Hash::ZERO),
+        Some((count, hash)) => (from_sql(count), hash.parse().map_err(|_| StoreError::DamagedRecord { id: hash })?),
+    };
+    Ok(ChainHead { store: store.to_owned(), count, hash })
+}

@@ -87,7 +87,7 @@ fn told(store: &Store) -> Vec<String> {
 #[test]
 fn alerts_go_on_when_their_own_clips_have_filled_the_disk() {
     let directory = tempfile::tempdir().unwrap();
-    let _disk = Disk::mount(directory.path(), "size=24m");
+    let _disk = Disk::mount(directory.path(), "size=28m");
     let store = open(directory.path());
     for second in 0..120 {
         assert_eq!(report(&store, second), 4, "alert {second} whole: older clips make room");
@@ -95,7 +95,7 @@ fn alerts_go_on_when_their_own_clips_have_filled_the_disk() {
     assert_eq!(waiting(&store, OutboxKind::Alert).len(), 3 * 120, "opened, clip and closed of each");
     let (clips, told) = (waiting(&store, OutboxKind::Clip), told(&store));
     assert_eq!(clips.len() + told.len(), 120, "each clip waits or is told as lost");
-    println!("24 MB: 120 alerts kept, {} of 120 clips left", clips.len());
+    println!("28 MB: 120 alerts kept, {} of 120 clips left", clips.len());
     drop(store);
     assert_eq!(waiting(&open(directory.path()), OutboxKind::Alert).len(), 360);
 }

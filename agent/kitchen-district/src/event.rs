@@ -74,6 +74,14 @@ pub enum DistrictEvent {
         received_at: Wall,
         reported: Value,
     },
+    /// A box's evidence is not as it should be; `id` names the record that shows it.
+    Alarm {
+        device: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        reason: String,
+        received_at: Wall,
+    },
     /// The same id came with other bytes: a cloned or restored card. Both are kept.
     Conflict {
         device: String,
@@ -108,6 +116,10 @@ impl DistrictEvent {
             }
             Self::Heartbeat { device, received_at, .. } => format!("{received_at} {device} heartbeat"),
             Self::Reported { device, received_at, .. } => format!("{received_at} {device} reported its configuration"),
+            Self::Alarm { device, id, reason, received_at } => {
+                let of = id.as_ref().map_or_else(String::new, |id| format!(" of {id}"));
+                format!("{received_at} {device} ALARM: evidence{of}: {reason}")
+            }
             Self::Conflict { device, id, received_at } => {
                 format!("{received_at} {device} conflict: {id} came with other bytes, is its card a copy?")
             }

@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::clips::{Clip, ClipError, ClipOutcome, is_sha256};
 use crate::district::DistrictError;
 use crate::event::DistrictEvent;
+use crate::evidence::Evidence;
 use crate::files::{self, Files};
 use crate::store::{RecordRow, Seen, SnapshotRow, Store, StoreError};
 
@@ -133,6 +134,9 @@ impl Intake {
         let seen = self.store.insert_record(&row)?;
         let mut events = conflict_event(seen, device, &id, now);
         if seen != Seen::Repeated {
+            if leaf.starts_with("alert/") {
+                events.extend(self.evidence(device, now).record(&envelope.id, &record)?);
+            }
             events.push(record_event(device, leaf, &id, kind, record, now));
         }
         Ok(Outcome { receipt: Some(Stored::new(device, &id, &sha256, seen)), answer: None, events })
@@ -219,25 +223,33 @@ impl Intake {
         let state: StateBody =
             serde_json::from_value(envelope.body).map_err(|_| IntakeError::Malformed("the body of a state"))?;
         let is_news = self.store.put_last_value(device, "state", Some(&state.session), payload, now)?;
+        let alarms = self.evidence(device, now).key(state.evidence_key.as_deref())?;
         let event = is_news.then(|| DistrictEvent::State {
             device: device.to_owned(),
             online: state.online,
             received_at: now,
             state: serde_json::from_slice(payload).unwrap_or(Value::Null),
         });
-        Ok(Outcome { events: event.into_iter().collect(), ..Outcome::default() })
+        Ok(Outcome { events: alarms.into_iter().chain(event).collect(), ..Outcome::default() })
+    }
+
+    fn evidence<'a>(&'a self, device: &'a str, now: Wall) -> Evidence<'a> {
+        Evidence { store: &self.store, device, now }
     }
 
     fn last_value(&self, device: &str, leaf: &str, payload: &[u8], now: Wall) -> Result<Outcome, IntakeError> {
         envelope(device, payload)?;
         let value: Value = serde_json::from_slice(payload).map_err(|_| IntakeError::Malformed("no JSON"))?;
         let is_news = self.store.put_last_value(device, leaf, None, payload, now)?;
+        let head = value["body"]["chain_head"].clone();
+        let head = (leaf == "heartbeat").then(|| serde_json::from_value(head).ok()).flatten();
+        let alarms = self.evidence(device, now).head(head.as_ref())?;
         let device = device.to_owned();
         let event = is_news.then_some(match leaf {
             "heartbeat" => DistrictEvent::Heartbeat { device, received_at: now, heartbeat: value },
             _ => DistrictEvent::Reported { device, received_at: now, reported: value },
         });
-        Ok(Outcome { events: event.into_iter().collect(), ..Outcome::default() })
+        Ok(Outcome { events: alarms.into_iter().chain(event).collect(), ..Outcome::default() })
     }
 }
 

@@ -4,6 +4,7 @@
 mod clips;
 mod district;
 mod event;
+mod evidence;
 mod files;
 mod intake;
 mod replies;

@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use kitchen_core::time::Wall;
-use kitchen_core::wire::Session;
+use kitchen_core::wire::{ChainHead, Session};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// The layout of the database.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
 CREATE TABLE records (
     device TEXT NOT NULL, id TEXT NOT NULL, sha256 TEXT NOT NULL, kind TEXT NOT NULL, leaf TEXT NOT NULL,
@@ -27,6 +27,18 @@ CREATE TABLE conflicts (
 CREATE TABLE last_values (
     device TEXT NOT NULL, leaf TEXT NOT NULL, store TEXT, session INTEGER, envelope BLOB NOT NULL,
     received_at TEXT NOT NULL, PRIMARY KEY (device, leaf)) STRICT;
+";
+/// What version 2 adds: keys in the order in which they were shown, links, and the newest link told.
+const EVIDENCE: &str = "
+CREATE TABLE evidence_keys (
+    position INTEGER PRIMARY KEY, device TEXT NOT NULL, key TEXT NOT NULL, shown_at TEXT NOT NULL,
+    UNIQUE (device, key)) STRICT;
+CREATE TABLE links (
+    device TEXT NOT NULL, store TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL, record_id TEXT NOT NULL,
+    PRIMARY KEY (device, store, prev, hash)) STRICT;
+CREATE TABLE chain_heads (
+    device TEXT NOT NULL, store TEXT NOT NULL, count INTEGER NOT NULL, hash TEXT NOT NULL,
+    PRIMARY KEY (device, store)) STRICT;
 ";
 
 #[derive(Debug, thiserror::Error)]
@@ -120,13 +132,15 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-        match found {
-            0 => {
-                let create = format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
-                connection.execute_batch(&create).map_err(failed)?;
-            }
-            SCHEMA_VERSION => {}
+        let steps = match found {
+            0 => [SCHEMA, EVIDENCE].concat(),
+            1 => EVIDENCE.to_owned(),
+            SCHEMA_VERSION => String::new(),
             found => return Err(StoreError::TooNew { path: path.to_owned(), found }),
+        };
+        if !steps.is_empty() {
+            let upgrade = format!("BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
+            connection.execute_batch(&upgrade).map_err(failed)?;
         }
         Ok(Self { connection })
     }
@@ -292,6 +306,57 @@ impl Store {
             now.to_string()
         ])?;
         Ok(true)
+    }
+
+    /// Whether this key was never shown before.
+    pub fn insert_evidence_key(&self, device: &str, key: &str, now: Wall) -> Result<bool, StoreError> {
+        let insert = "INSERT OR IGNORE INTO evidence_keys (device, key, shown_at) VALUES (?1, ?2, ?3)";
+        Ok(self.connection.prepare_cached(insert)?.execute([device, key, &now.to_string()])? > 0)
+    }
+
+    /// The first key that the device has shown.
+    pub fn evidence_key(&self, device: &str) -> Result<Option<String>, StoreError> {
+        let select = "SELECT key FROM evidence_keys WHERE device = ?1 ORDER BY position LIMIT 1";
+        Ok(self.connection.prepare_cached(select)?.query_row([device], |row| row.get(0)).optional()?)
+    }
+
+    /// Keeps a link; the record of another one that follows the same.
+    pub fn insert_link(
+        &self,
+        device: &str,
+        store: &str,
+        prev: &str,
+        hash: &str,
+        record_id: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let insert = "INSERT OR IGNORE INTO links VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.connection.prepare_cached(insert)?.execute([device, store, prev, hash, record_id])?;
+        let other = "SELECT record_id FROM links WHERE device = ?1 AND store = ?2 AND prev = ?3 AND hash <> ?4 LIMIT 1";
+        let mut other = self.connection.prepare_cached(other)?;
+        Ok(other.query_row([device, store, prev, hash], |row| row.get(0)).optional()?)
+    }
+
+    /// The newest link of a store that was told.
+    pub fn chain_head(&self, device: &str, store: &str) -> Result<Option<ChainHead>, StoreError> {
+        let select = "SELECT count, hash FROM chain_heads WHERE device = ?1 AND store = ?2";
+        let mut query = self.connection.prepare_cached(select)?;
+        let held: Option<(i64, String)> =
+            query.query_row([device, store], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        Ok(held.and_then(|(count, hash)| {
+            let count = u64::try_from(count).unwrap_or(0);
+            Some(ChainHead { store: store.to_owned(), count, hash: hash.parse().ok()? })
+        }))
+    }
+
+    pub fn put_chain_head(&self, device: &str, head: &ChainHead) -> Result<(), StoreError> {
+        let put = "INSERT OR REPLACE INTO chain_heads VALUES (?1, ?2, ?3, ?4)";
+        self.connection.prepare_cached(put)?.execute(params![
+            device,
+            head.store,
+            sql(head.count),
+            head.hash.to_string()
+        ])?;
+        Ok(())
     }
 
     fn seen(&self, select: &str, device: &str, id: &str, sha256: &str) -> Result<Seen, StoreError> {

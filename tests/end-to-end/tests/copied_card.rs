@@ -166,5 +166,7 @@ fn a_card_put_back_to_yesterday_repeats_no_id_for_long_and_loses_nothing() {
     assert_eq!(missing, Vec::<&(String, String)>::new(), "not at the district");
     let conflicts = district.events_of("conflict").len();
     assert!(conflicts > 0, "the district noted that ids came twice");
+    let alarms = district.events_of("alarm");
+    assert!(!alarms.is_empty(), "the chain of evidence shows it");
     println!("{} messages before, {} after, {conflicts} conflicts noted", today.len(), after.len());
 }

@@ -125,7 +125,9 @@ fn an_agent_killed_at_random_instants_loses_and_doubles_nothing() {
     let arrived: BTreeSet<String> = ids(&district.messages("alert.opened")).into_iter().collect();
     assert!(opened.is_subset(&arrived), "at the district: {arrived:?}, on the box: {opened:?}");
     assert!(arrived.is_subset(&opened), "nothing was sent that was not stored: {:?}", arrived.difference(&opened));
-    assert_eq!(district.events_of("conflict"), Vec::<Value>::new());
+    for trouble in ["conflict", "alarm"] {
+        assert_eq!(district.events_of(trouble), Vec::<Value>::new());
+    }
     assert!(!folder.join("agent.db.damaged-1").exists(), "no database had to be set aside");
     let clips = rows.iter().filter(|row| row.clip.is_some()).count();
     println!(

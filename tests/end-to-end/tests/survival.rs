@@ -70,7 +70,9 @@ impl Site {
             let different: BTreeSet<&String> = all.iter().collect();
             assert_eq!(all.len(), different.len(), "{kind} came twice: {all:?}");
         }
-        assert_eq!(district.events_of("conflict"), Vec::<Value>::new());
+        for trouble in ["conflict", "alarm"] {
+            assert_eq!(district.events_of(trouble), Vec::<Value>::new());
+        }
     }
 }
 

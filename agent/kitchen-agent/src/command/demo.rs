@@ -101,6 +101,7 @@ fn tell(cli: &Cli, event: &DistrictEvent) -> Result<()> {
         | DistrictEvent::Command { device, received_at, .. }
         | DistrictEvent::ClipRejected { device, received_at, .. }
         | DistrictEvent::Reported { device, received_at, .. }
+        | DistrictEvent::Alarm { device, received_at, .. }
         | DistrictEvent::Conflict { device, received_at, .. } => {
             print_line(&text!("demo-other", time = received_at, device = device));
         }

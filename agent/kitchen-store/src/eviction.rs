@@ -288,10 +288,12 @@ impl Database {
                 )
                 .map(drop)
         })?;
-        // Before their files go: a power cut must not bring back rows that name them.
-        self.durably(now, "forget", "old alerts", |transaction, _| {
-            old.iter().try_for_each(|id| forget(transaction, id)).during("forget", "old alerts")
-        })?;
+        if !old.is_empty() {
+            // Before their files go: a power cut must not bring back rows that name them.
+            self.durably(now, "forget", "old alerts", |transaction, _| {
+                old.iter().try_for_each(|id| forget(transaction, id)).during("forget", "old alerts")
+            })?;
+        }
         self.empty_garbage()?;
         Ok(old.len())
     }

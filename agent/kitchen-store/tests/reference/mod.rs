@@ -326,7 +326,8 @@ impl Reference {
         if forgets {
             for alert in 0..self.alerts.len() {
                 let all_gone = self.of_alert(alert).all(|(_, message)| message.place == Place::Gone);
-                if self.alerts[alert].is_closed && all_gone {
+                if self.alerts[alert].is_closed && all_gone && !self.alerts[alert].is_forgotten {
+                    self.note_uptime();
                     self.alerts[alert].is_forgotten = true;
                     for message in self.messages.iter_mut().filter(|message| message.alert == Some(alert)) {
                         message.has_file = false;

@@ -21,13 +21,13 @@ impl Evidence<'_> {
     pub fn key(&self, key: Option<&str>) -> Result<Vec<DistrictEvent>, StoreError> {
         let Some(key) = key else { return Ok(Vec::new()) };
         if key.parse::<PublicKey>().is_err() {
-            return Ok(self.alarm(None, "its evidence key is none".to_owned()));
+            return self.alarm(None, "its evidence key is none".to_owned());
         }
         let is_new = self.store.insert_evidence_key(self.device, key, self.now)?;
         let first = self.store.evidence_key(self.device)?;
         let is_other = is_new && first.as_deref() != Some(key);
         let text = || format!("it shows another evidence key, {key}: was the box replaced, or is this another one?");
-        Ok(if is_other { self.alarm(None, text()) } else { Vec::new() })
+        if is_other { self.alarm(None, text()) } else { Ok(Vec::new()) }
     }
 
     /// A new record of an alert. One without evidence is an alarm only from a box that has shown a key.
@@ -39,13 +39,13 @@ impl Evidence<'_> {
         }
         let id_text = id.to_string();
         match check(envelope, key.as_ref()) {
-            Err(flaw) => Ok(self.alarm(Some(id_text), flaw.to_string())),
+            Err(flaw) => self.alarm(Some(id_text), flaw.to_string()),
             Ok(link) => {
                 let (prev, hash) = (link.prev.to_string(), link.hash.to_string());
                 let other = self.store.insert_link(self.device, &id.store, &prev, &hash, &id_text)?;
                 let text =
                     |other| format!("it follows the same link as {other}: was the box put back to an earlier day?");
-                Ok(other.map_or_else(Vec::new, |other| self.alarm(Some(id_text), text(other))))
+                other.map_or_else(|| Ok(Vec::new()), |other| self.alarm(Some(id_text), text(other)))
             }
         }
     }
@@ -59,10 +59,12 @@ impl Evidence<'_> {
         let text = |held: ChainHead| {
             format!("its chain has {} links, it had {}: was the box rewritten, or put back?", head.count, held.count)
         };
-        Ok(held.filter(is_cut).map_or_else(Vec::new, |held| self.alarm(None, text(held))))
+        held.filter(is_cut).map_or_else(|| Ok(Vec::new()), |held| self.alarm(None, text(held)))
     }
 
-    fn alarm(&self, id: Option<String>, reason: String) -> Vec<DistrictEvent> {
-        vec![DistrictEvent::Alarm { device: self.device.to_owned(), id, reason, received_at: self.now }]
+    /// Kept before it is told: a key or a link is new only once.
+    fn alarm(&self, id: Option<String>, reason: String) -> Result<Vec<DistrictEvent>, StoreError> {
+        self.store.insert_alarm(self.device, id.as_deref(), &reason, self.now)?;
+        Ok(vec![DistrictEvent::Alarm { device: self.device.to_owned(), id, reason, received_at: self.now }])
     }
 }

@@ -28,7 +28,7 @@ CREATE TABLE last_values (
     device TEXT NOT NULL, leaf TEXT NOT NULL, store TEXT, session INTEGER, envelope BLOB NOT NULL,
     received_at TEXT NOT NULL, PRIMARY KEY (device, leaf)) STRICT;
 ";
-/// What version 2 adds: keys in the order in which they were shown, links, and the newest link told.
+/// What version 2 adds: keys in the order in which they were shown, links, alarms, and the newest link told.
 const EVIDENCE: &str = "
 CREATE TABLE evidence_keys (
     position INTEGER PRIMARY KEY, device TEXT NOT NULL, key TEXT NOT NULL, shown_at TEXT NOT NULL,
@@ -36,6 +36,8 @@ CREATE TABLE evidence_keys (
 CREATE TABLE links (
     device TEXT NOT NULL, store TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL, record_id TEXT NOT NULL,
     PRIMARY KEY (device, store, prev, hash)) STRICT;
+CREATE TABLE alarms (
+    device TEXT NOT NULL, record_id TEXT, reason TEXT NOT NULL, noticed_at TEXT NOT NULL) STRICT;
 CREATE TABLE chain_heads (
     device TEXT NOT NULL, store TEXT NOT NULL, count INTEGER NOT NULL, hash TEXT NOT NULL,
     PRIMARY KEY (device, store)) STRICT;
@@ -312,6 +314,12 @@ impl Store {
     pub fn insert_evidence_key(&self, device: &str, key: &str, now: Wall) -> Result<bool, StoreError> {
         let insert = "INSERT OR IGNORE INTO evidence_keys (device, key, shown_at) VALUES (?1, ?2, ?3)";
         Ok(self.connection.prepare_cached(insert)?.execute([device, key, &now.to_string()])? > 0)
+    }
+
+    pub fn insert_alarm(&self, device: &str, id: Option<&str>, reason: &str, now: Wall) -> Result<(), StoreError> {
+        let insert = "INSERT INTO alarms VALUES (?1, ?2, ?3, ?4)";
+        self.connection.prepare_cached(insert)?.execute((device, id, reason, now.to_string()))?;
+        Ok(())
     }
 
     /// The first key that the device has shown.

@@ -113,6 +113,7 @@ async fn a_sound_chain_raises_no_alarm_and_its_flaws_raise_one_each() {
     let alarms = site.alarms_of("state", &state(12, &other)).await;
     assert!(alarms.len() == 1 && alarms[0].contains("another evidence key"), "{alarms:?}");
     assert_eq!(site.alarms_of("state", &state(13, &other)).await, none, "once");
+    assert_eq!(rows(site.folder.path(), "SELECT reason FROM alarms").len(), 7, "each is kept");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 //! A link is never removed, whatever becomes of its record: an export proves by it that nothing was taken out.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kitchen_core::evidence::{EvidenceKey, Hash, digest};
 use kitchen_core::wire::{ChainHead, Envelope};
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use rusqlite::{Connection, Transaction};
 use serde_json::json;
 
 use crate::database::{from_sql, to_sql};
@@ -20,14 +20,19 @@ use crate::identity::Identity;
 
 /// Where the kernel gives out bytes that nobody can guess; waits until it can, on a box that has just started.
 const RANDOM: &str = "/dev/random";
+/// Links among which one that can be read is looked for.
+const NEWEST: u32 = 8;
 
 /// The box's evidence key, made when there is none. One that can't be read is set aside, and the loss is told.
 pub(crate) fn open_key(layout: &Layout, connection: &Connection) -> Result<EvidenceKey, StoreError> {
     let path = &layout.evidence_key;
-    match fs::read_to_string(path) {
-        Ok(text) => {
-            let seed = STANDARD.decode(text.trim()).ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok());
-            if let Some(seed) = seed {
+    match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        // Whoever may not read it is the wrong user, and the key is sound.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(error).at("read", path),
+        read => {
+            let seed = read.ok().and_then(|text| STANDARD.decode(text.trim_ascii()).ok());
+            if let Some(seed) = seed.and_then(|seed| <[u8; 32]>::try_from(seed).ok()) {
                 return Ok(EvidenceKey::from_seed(seed));
             }
             let aside = layout.directory.join("evidence.key.damaged");
@@ -40,8 +45,6 @@ pub(crate) fn open_key(layout: &Layout, connection: &Connection) -> Result<Evide
                 .map(drop)
                 .during("note", "the loss of the evidence key")?;
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).at("read", path),
     }
     make_key(layout)
 }
@@ -87,16 +90,23 @@ pub(crate) fn link(
     Ok(())
 }
 
-/// The newest link of the store, with the number of links.
+/// The newest link of the store, with the number of links. A hash in which a bit has flipped must not keep an alert from
+/// being stored: then the chain goes on behind an older link, which whoever verifies it sees.
 pub(crate) fn head(connection: &Connection, store: &str) -> Result<ChainHead, StoreError> {
-    const QUERY: &str = "SELECT number, hash FROM chain WHERE store = ?1 ORDER BY number DESC LIMIT 1";
-    let found: Option<(i64, String)> = connection
-        .prepare_cached(QUERY)
-        .and_then(|mut query| query.query_row([store], |row| Ok((row.get(0)?, row.get(1)?))).optional())
-        .during("read", "the evidence chain")?;
-    let (count, hash) = match found {
-        None => (0, Hash::ZERO),
-        Some((count, hash)) => (from_sql(count), hash.parse().map_err(|_| StoreError::DamagedRecord { id: hash })?),
+    const QUERY: &str = "SELECT number, CAST(hash AS BLOB) FROM chain WHERE store = ?1 ORDER BY number DESC LIMIT ?2";
+    let read = || -> rusqlite::Result<Vec<(i64, Vec<u8>)>> {
+        let mut query = connection.prepare_cached(QUERY)?;
+        query.query_map((store, NEWEST), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     };
+    let newest = read().during("read", "the evidence chain")?;
+    let count = newest.first().map_or(0, |(number, _)| from_sql(*number));
+    let readable = |(number, hash): &(i64, Vec<u8>)| {
+        let hash = std::str::from_utf8(hash).ok().and_then(|text| text.parse().ok());
+        if hash.is_none() {
+            tracing::error!(store, number, "a link of the evidence chain can't be read");
+        }
+        hash
+    };
+    let hash = newest.iter().find_map(readable).unwrap_or(Hash::ZERO);
     Ok(ChainHead { store: store.to_owned(), count, hash })
 }

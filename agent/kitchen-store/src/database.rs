@@ -1,7 +1,7 @@
 //! The connection and what stands around it: settings, lock, identity, folders.
 //! Lives on the store's thread; everything durable goes through `synchronous=FULL`.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use kitchen_core::time::{Stamp, TimeQuality, Wall};
 use kitchen_core::wire::MessageId;
 use rusqlite::{Connection, Transaction};
 
-use crate::error::{During as _, StoreError};
+use crate::error::{During as _, StoreCause, StoreError};
 use crate::files::{self, Layout};
 use crate::identity::Identity;
 use crate::{chain, eviction, rescue, schema};
@@ -26,7 +26,18 @@ pub(crate) struct Database {
 }
 
 impl Database {
+    /// On a full disk the reserve gives the start what it needs: an upgrade writes.
     pub fn open(directory: &Path, device: &str, boot_id: &str) -> Result<Self, StoreError> {
+        match Self::open_once(directory, device, boot_id) {
+            Err(error) if error.cause() == StoreCause::DiskFull => {
+                fs::remove_file(Layout::new(directory).reserve).map_err(|_| error)?;
+                Self::open_once(directory, device, boot_id)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_once(directory: &Path, device: &str, boot_id: &str) -> Result<Self, StoreError> {
         let layout = Layout::new(directory);
         layout.create()?;
         let lock = layout.lock()?;

@@ -103,6 +103,10 @@ fn cause_of_database(error: &rusqlite::Error) -> StoreCause {
     ) {
         return StoreCause::Damaged;
     }
+    // No room for the memory that it shares between readers, which is a file: the first thing that a start needs.
+    if error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE) {
+        return StoreCause::DiskFull;
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreCause::DiskFull,
         Some(ErrorCode::ReadOnly) => StoreCause::ReadOnly,

@@ -34,6 +34,8 @@ const LARGEST_BYTES: u64 = 4 << 30;
 /// Where a page can't be read, reading goes on this many rows further at most.
 const LONGEST_GAP: i64 = 1 << 20;
 /// Tables with what must not be lost, those first that others refer to.
+/// The version of the schema that brought the table `chain`.
+const CHAIN_SINCE: u32 = 4;
 const TABLES: [&str; 6] = ["alerts", "records", "snapshots", "clips", "outbox", "chain"];
 
 /// Ends an interrupted rescue, looks whether the database is sound, and if it is not, rescues what can be read.
@@ -189,7 +191,9 @@ fn fill(layout: &Layout, path: &Path, damage: &str) -> Result<(), StoreError> {
         Ok(old) => {
             // The damaged file stays as it was found.
             let _ = old.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-            for table in TABLES {
+            // What it never had is no loss.
+            let is_older = schema::version(&old).is_ok_and(|version| (1..CHAIN_SINCE).contains(&version));
+            for table in TABLES.into_iter().filter(|table| !is_older || *table != "chain") {
                 if !copy_table(&old, &transaction, table)? {
                     incomplete.push(table);
                 }

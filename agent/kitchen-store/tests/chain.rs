@@ -95,3 +95,35 @@ fn the_key_is_for_its_owner_only_and_a_damaged_one_is_set_aside_and_told() {
     assert_eq!((&told[0].1["type"], &told[0].1["body"]["what"]), (&"loss".into(), &"evidence_key".into()));
     assert!(!told[0].1.to_string().contains("half a ke"));
 }
+
+#[test]
+fn a_flipped_bit_in_the_newest_link_keeps_no_alert_from_being_stored() {
+    let dir = tempdir().expect("tempdir");
+    let store = open(dir.path(), "boot-a");
+    for _ in 0..3 {
+        store.open_alert(stamp(), body(RuleId::Phone), None).expect("alert");
+    }
+    drop(store);
+    let database = rusqlite::Connection::open(dir.path().join("agent.db")).expect("opens");
+    database
+        .execute_batch("UPDATE chain SET hash = CAST(X'ff' || CAST(hash AS BLOB) AS TEXT) WHERE number = 3")
+        .expect("altered");
+    drop(database);
+    let store = open(dir.path(), "boot-a");
+    store.open_alert(stamp(), body(RuleId::Phone), None).expect("an alert is stored all the same");
+    let links: Vec<Link> = records(&store)
+        .iter()
+        .map(|(_, record)| check(record, Some(&store.evidence_key())).expect("each is sound by itself"))
+        .collect();
+    assert_eq!(links[3].prev, links[1].hash, "behind the newest that can be read");
+    assert_eq!(store.chain_head().expect("head").count, 4);
+}
+
+#[test]
+fn a_key_that_is_no_text_at_all_is_a_damaged_one_too() {
+    let dir = tempdir().expect("tempdir");
+    drop(open(dir.path(), "boot-a"));
+    fs::write(dir.path().join("evidence.key"), [0xff; 40]).expect("no text at all");
+    let store = open(dir.path(), "boot-a");
+    assert_eq!(store.tell_losses(later(1)).expect("told"), 1);
+}

@@ -100,6 +100,19 @@ fn alerts_go_on_when_their_own_clips_have_filled_the_disk() {
     assert_eq!(waiting(&open(directory.path()), OutboxKind::Alert).len(), 360);
 }
 
+/// As after an update, which may bring tables and a key.
+#[test]
+fn a_store_whose_key_has_to_be_made_opens_on_a_full_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let _disk = Disk::mount(directory.path(), "size=24m");
+    assert_eq!(report(&open(directory.path()), 0), 4);
+    fs::remove_file(directory.path().join("evidence.key")).unwrap();
+    let mut file = fs::File::create(directory.path().join("somebody's.log")).unwrap();
+    while std::io::Write::write_all(&mut file, &[b'x'; 512]).is_ok() {}
+    let store = open(directory.path());
+    assert_eq!(waiting(&store, OutboxKind::Alert).len(), 3);
+}
+
 #[test]
 fn alerts_go_on_when_somebody_else_has_filled_the_disk() {
     let directory = tempfile::tempdir().unwrap();

@@ -17,7 +17,7 @@ for round in $(seq "$rounds"); do
 done
 KILLS=1000 tests/run.sh --test kills --no-capture
 POWER_CUTS=500 tests/run.sh --test store_power_cuts --no-capture
-AGENT_POWER_CUTS=200 tests/run.sh --test agent_power_cuts --run-ignored all --no-capture
+AGENT_POWER_CUTS=500 tests/run.sh --test agent_power_cuts --run-ignored all --no-capture
 EVERY_FAULT=1 tests/run.sh --test disk_faults --no-capture
 MONTHS=100 tests/run.sh --test thirty_days --no-capture
 PROPTEST_CASES=20000 tests/run.sh --test outbox_model --test scheduler_model --test transfer_model

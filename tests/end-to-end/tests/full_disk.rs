@@ -11,7 +11,7 @@ use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
 use kitchen_core::wire::Envelope;
 use kitchen_store::{NewClip, NewSnapshot, OpenOptions, Quotas, Store};
-use kitchen_test_support::Disk;
+use kitchen_test_support::{Disk, alert_body};
 
 fn stamp(second: u64) -> Stamp {
     let wall: Wall = "2026-11-24T05:12:31.250Z".parse().unwrap();
@@ -20,23 +20,7 @@ fn stamp(second: u64) -> Stamp {
 }
 
 fn body(second: u64) -> AlertBody {
-    AlertBody {
-        alert_id: None,
-        rule: RuleId::Rodent,
-        tier: 1,
-        camera: "stove".to_owned(),
-        zone: None,
-        opened_at: stamp(second).wall,
-        duration_ms: 3000,
-        score: Some(0.87),
-        boxes: Vec::new(),
-        model: None,
-        snapshot: None,
-        clip: None,
-        clip_status: "none".to_owned(),
-        reason: None,
-        detail: None,
-    }
+    alert_body(RuleId::Rodent, stamp(second).wall)
 }
 
 fn snapshot() -> NewSnapshot {

@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kitchen_core::alert::AlertBody;
 use kitchen_core::outbox::Payload;
 use kitchen_core::rules::RuleId;
 use kitchen_core::time::Clock as _;
 use kitchen_core::wire::{HeartbeatBody, Session, Site as Place, StateBody};
 use kitchen_district::{District, DistrictOptions};
 use kitchen_store::{NewClip, NewSnapshot, OpenOptions, Store, StoreError};
+use kitchen_test_support::alert_body;
 use kitchen_uplink::{LinkOptions, LinkStatus, Presence, UplinkOptions};
 use rusqlite::Connection;
 use serde_json::json;
@@ -133,7 +133,7 @@ impl Site {
         let rules: Vec<RuleId> = RuleId::all().collect();
         let rule = rules[self.random.usize(..rules.len())];
         let stamp = self.clock.stamp();
-        let body = self.alert_body(rule);
+        let body = alert_body(rule, stamp.wall);
         let snapshot = picture_bytes.map(|bytes| NewSnapshot {
             sent: self.noise(bytes),
             original: self.noise(100),
@@ -154,7 +154,7 @@ impl Site {
     /// An alert with its clip.
     pub async fn put_clip(&mut self, bytes: usize) {
         let stamp = self.clock.stamp();
-        let body = self.alert_body(RuleId::Fire);
+        let body = alert_body(RuleId::Fire, stamp.wall);
         let clip = NewClip {
             bytes: self.noise(bytes),
             duration_ms: 10_000,
@@ -333,26 +333,6 @@ impl Site {
             (id, Payload::Clip { init, path: PathBuf::new() })
         });
         records.chain(snapshots).chain(clips).collect()
-    }
-
-    fn alert_body(&self, rule: RuleId) -> AlertBody {
-        AlertBody {
-            alert_id: None,
-            rule,
-            tier: rule.defaults().tier,
-            camera: "stove".to_owned(),
-            zone: None,
-            opened_at: self.clock.stamp().wall,
-            duration_ms: 3000,
-            score: Some(0.87),
-            boxes: Vec::new(),
-            model: None,
-            snapshot: None,
-            clip: None,
-            clip_status: "none".to_owned(),
-            reason: None,
-            detail: None,
-        }
     }
 
     fn noise(&mut self, bytes: usize) -> Vec<u8> {

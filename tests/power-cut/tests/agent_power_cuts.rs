@@ -20,7 +20,7 @@ use kitchen_test_support::{AgentConfig, District, Mosquitto, built, repository, 
 
 const DISK_BYTES: u64 = 96 << 20;
 /// After so many cuts, and a clip, the box starts from what the last one left. Each start closes the alerts of the one before and opens its own.
-const CUTS_A_BOOT: usize = 12;
+const CUTS_A_BOOT: usize = 50;
 /// An emulated processor takes its time from one alert to the next.
 const WRITES_A_CUT: u64 = 3;
 const WORKLOAD: &str = include_str!("../guest/agent");

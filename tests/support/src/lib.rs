@@ -4,6 +4,7 @@
 
 mod agent;
 mod agent_config;
+mod alert_body;
 mod camera;
 mod certificates;
 mod disk;
@@ -19,6 +20,7 @@ mod waiting;
 
 pub use agent::Agent;
 pub use agent_config::{AgentConfig, in_english};
+pub use alert_body::alert_body;
 pub use camera::{Breakage, RtspCamera};
 pub use certificates::{Certificates, Identity};
 pub use disk::{Disk, assert_root_user};

@@ -48,6 +48,7 @@ demo-clip = clip of { $id }     { $path }
 demo-alert = { $time }  { $record } { $rule }, alert { $id }, for { $duration } s{ $score }, clip { $clip }
 demo-box-online = { $time }  the box { $device } is online
 demo-box-offline = { $time }  the box { $device } is offline
+demo-alarm = { $time }  the evidence of the box { $device } does not fit: { $reason }
 demo-other = { $time }  message of the box { $device }
 demo-none = no alert was acknowledged
 demo-none-next = let it run for longer: kitchen-agent demo --seconds 120

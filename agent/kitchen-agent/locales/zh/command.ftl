@@ -48,6 +48,7 @@ demo-clip = 报警 { $id } 的视频  { $path }
 demo-alert = { $time }  { $record } { $rule }，报警 { $id }，持续 { $duration } 秒{ $score }，视频{ $clip }
 demo-box-online = { $time }  设备 { $device } 上线
 demo-box-offline = { $time }  设备 { $device } 离线
+demo-alarm = { $time }  设备 { $device } 的证据有问题：{ $reason }
 demo-other = { $time }  收到设备 { $device } 的消息
 demo-none = 没有收到任何报警回执
 demo-none-next = 多运行一会儿：kitchen-agent demo --seconds 120

@@ -97,11 +97,13 @@ fn tell(cli: &Cli, event: &DistrictEvent) -> Result<()> {
         } else {
             text!("demo-box-offline", time = received_at, device = device)
         }),
+        DistrictEvent::Alarm { device, reason, received_at, .. } => {
+            print_line(&text!("demo-alarm", time = received_at, device = device, reason = reason));
+        }
         DistrictEvent::Record { device, received_at, .. }
         | DistrictEvent::Command { device, received_at, .. }
         | DistrictEvent::ClipRejected { device, received_at, .. }
         | DistrictEvent::Reported { device, received_at, .. }
-        | DistrictEvent::Alarm { device, received_at, .. }
         | DistrictEvent::Conflict { device, received_at, .. } => {
             print_line(&text!("demo-other", time = received_at, device = device));
         }

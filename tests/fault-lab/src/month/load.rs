@@ -6,6 +6,7 @@ use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Stamp, TimeZone};
 use kitchen_core::wire::MessageId;
 use kitchen_store::{NewClip, NewSnapshot};
+use kitchen_test_support::alert_body;
 
 use super::world::{Event, World};
 
@@ -34,7 +35,8 @@ impl World {
         if !is_taken {
             return;
         }
-        let body = alert_body(rule, stamp, number);
+        // The length tells alerts apart at the district.
+        let body = AlertBody { duration_ms: number, score: None, ..alert_body(rule, stamp.wall) };
         let snapshot = picture.map(|bytes| NewSnapshot {
             sent: self.noise(bytes),
             original: self.noise(bytes / 2),
@@ -75,27 +77,6 @@ impl World {
         let mut noise = vec![0; bytes];
         self.random.fill(&mut noise);
         noise
-    }
-}
-
-fn alert_body(rule: RuleId, stamp: Stamp, number: u64) -> AlertBody {
-    AlertBody {
-        alert_id: None,
-        rule,
-        tier: rule.defaults().tier,
-        camera: "stove".to_owned(),
-        zone: None,
-        opened_at: stamp.wall,
-        // Tells alerts apart at the district.
-        duration_ms: number,
-        score: None,
-        boxes: Vec::new(),
-        model: None,
-        snapshot: None,
-        clip: None,
-        clip_status: "none".to_owned(),
-        reason: None,
-        detail: None,
     }
 }
 

@@ -15,6 +15,7 @@ use kitchen_core::wire::{ClipReceipt, ClipReceiptState, MessageId, Receipt, VERS
 use kitchen_power_cut::check::DEVICE;
 use kitchen_power_cut::told::MARK;
 use kitchen_store::{NewClip, NewSnapshot, OpenOptions, OutboxRow, Quotas, Store};
+use kitchen_test_support::alert_body;
 use serde_json::json;
 
 /// So small that everything is evicted and forgotten soon.
@@ -85,7 +86,7 @@ impl Life<'_> {
             height: 360,
         });
         let hashes = snapshot.as_ref().map(|new| format!(" {} {}", sha256_hex(&new.sent), sha256_hex(&new.original)));
-        let mut body = body(rule, now.wall);
+        let mut body = alert_body(rule, now.wall);
         let opened = self.store.open_alert(now, body.clone(), snapshot)?;
         say(&format!("alert {}{}", opened.alert_id, hashes.unwrap_or_default()));
         body.snapshot = opened.snapshot;
@@ -211,26 +212,6 @@ fn stamp(store: &Store) -> Result<Stamp> {
     let hours = store.next_id()?.sequence;
     let wall = Wall::from_unix_millis(BEGINNING_MS + i64::try_from(hours)? * HOUR_MS);
     Ok(Stamp { mono: Mono::from_millis(hours), wall, quality: TimeQuality::Ntp })
-}
-
-fn body(rule: RuleId, opened_at: Wall) -> AlertBody {
-    AlertBody {
-        alert_id: None,
-        rule,
-        tier: rule.defaults().tier,
-        camera: "stove".to_owned(),
-        zone: None,
-        opened_at,
-        duration_ms: 3_000,
-        score: Some(0.87),
-        boxes: Vec::new(),
-        model: None,
-        snapshot: None,
-        clip: None,
-        clip_status: "none".to_owned(),
-        reason: None,
-        detail: None,
-    }
 }
 
 fn bytes(length: std::ops::Range<usize>) -> Vec<u8> {

@@ -145,6 +145,7 @@ impl Database {
                     Waits::No => {}
                     Waits::With(Some(sha256)) if receipt.is_for(&sha256) => {
                         receipted.removed += waiting.execute([id])?;
+                        receipted.still_waiting.retain(|waiting| waiting != id);
                         record.execute((id, now))?;
                         snapshot.execute((id, now))?;
                     }

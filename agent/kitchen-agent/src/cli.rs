@@ -94,8 +94,12 @@ pub enum Command {
     #[command(after_help = "Examples:\n  kitchen-agent log -f\n  kitchen-agent log --since 2h --level warn\n  \
         kitchen-agent log --since 2026-11-24 --json")]
     Log(LogArguments),
-    /// Checks an exported folder
-    Verify(Later),
+    /// Checks an exported folder: hashes, signature, chain
+    #[command(after_help = "Examples:\n  kitchen-agent verify k7f3qa.17.42 --key evidence-key.pem\n  \
+        kitchen-agent verify k7f3qa.17.42 --ca district-ca.pem --json\n\n\
+        The key has to come from elsewhere than the folder: from the district, or noted when the box was installed. \
+        Exit 0: proven, 1: something is wrong with the folder, 2: it agrees with itself, but nobody vouches for its key.")]
+    Verify(VerifyArguments),
 }
 
 /// Arguments of a command that this version does not have yet: any.
@@ -183,8 +187,15 @@ pub enum AlertsCommand {
     #[command(after_help = "Example:\n  kitchen-agent alerts show k7f3qa.17.42\n\n\
         The beginning of an id is enough where it is the only one.")]
     Show { id: String },
-    /// Pictures, clip and evidence into a folder
-    Export(Later),
+    /// Pictures, clip and evidence into a folder that can be verified anywhere, with a page for any browser
+    #[command(after_help = "Example:\n  sudo kitchen-agent alerts export k7f3qa.17.42 /media/usb/k7f3qa.17.42\n\n\
+        The folder is new or empty. It is signed with the box's evidence key, which only root and the agent may read. \
+        Check it with kitchen-agent verify.")]
+    Export {
+        id: String,
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -207,6 +218,18 @@ pub enum OutboxCommand {
     #[command(after_help = "Example:\n  kitchen-agent outbox drop k7f3qa.17.42\n\n\
         The alert, its picture and its clip stay on the box. A record tells the district what it will never get.")]
     Drop { id: String },
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// The public key that the box is trusted by: PEM, or its 32 bytes in base64
+    #[arg(long, value_name = "FILE", conflicts_with = "ca")]
+    pub key: Option<PathBuf>,
+    /// The authority that vouches for the box's key by the certificate in the folder
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -10,12 +10,14 @@ mod config;
 mod demo;
 mod detect;
 mod eval;
+mod export;
 mod log;
 mod model;
 mod outbox;
 mod replay;
 mod run;
 mod status;
+mod verify;
 
 use anyhow::Result;
 
@@ -46,6 +48,8 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Model(ModelCommand::Eval(arguments)) => eval::run(cli, arguments),
         Command::Alerts(AlertsCommand::List { limit }) => alerts::list(cli, *limit),
         Command::Alerts(AlertsCommand::Show { id }) => alert_show::run(cli, id),
+        Command::Alerts(AlertsCommand::Export { id, folder }) => export::run(cli, id, folder),
+        Command::Verify(arguments) => verify::run(cli, arguments),
         Command::Outbox(OutboxCommand::List { limit }) => outbox::list(cli, *limit),
         Command::Outbox(OutboxCommand::Show { id }) => outbox::show(cli, id),
         Command::Outbox(OutboxCommand::Requeue { id }) => outbox::change(cli, id, OutboxChange::Requeue),

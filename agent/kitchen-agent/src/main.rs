@@ -16,6 +16,7 @@ mod desk_job;
 mod engine_choice;
 mod evidence;
 mod explain;
+mod exported_folder;
 mod fault;
 mod frame_slot;
 mod health;

@@ -30,6 +30,7 @@ macro_rules! files {
             ("check", include_str!(concat!("../locales/", $language, "/check.ftl"))),
             ("command", include_str!(concat!("../locales/", $language, "/command.ftl"))),
             ("error", include_str!(concat!("../locales/", $language, "/error.ftl"))),
+            ("export", include_str!(concat!("../locales/", $language, "/export.ftl"))),
             ("fault", include_str!(concat!("../locales/", $language, "/fault.ftl"))),
             ("help", include_str!(concat!("../locales/", $language, "/help.ftl"))),
             ("log", include_str!(concat!("../locales/", $language, "/log.ftl"))),
@@ -137,7 +138,8 @@ pub(crate) mod tests {
     }
 
     /// Texts whose ids are put together at run time, by how they begin.
-    const COMPOSED: [&str; 6] = ["fault-K-", "help-", "config-expected-", "status-camera-", "record-", "clip-"];
+    const COMPOSED: [&str; 7] =
+        ["fault-K-", "help-", "config-expected-", "status-camera-", "record-", "clip-", "export-clock-"];
     /// Calls whose texts reach a technician.
     const CALLS: [&str; 5] = ["print_line(", "eprintln!(", "bail!(", "context(", "anyhow!("];
     /// What may stand in the source all the same: names, and failures of the program itself.

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
 use ed25519_dalek::{Signature, Signer as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
@@ -16,6 +18,8 @@ use crate::wire::hex;
 
 /// Digits of a key's id.
 const KEY_ID_DIGITS: usize = 16;
+/// Bytes of an Ed25519 signature.
+pub const SIGNATURE_BYTES: usize = 64;
 
 /// A SHA-256; 64 lower-case hexadecimal digits as text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,12 +115,18 @@ impl EvidenceKey {
     #[must_use]
     pub fn link(&self, prev: Hash, digest: Hash) -> Link {
         let hash = linked(prev, digest);
-        let signature = STANDARD.encode(self.0.sign(&hash.0).to_bytes());
+        let signature = STANDARD.encode(self.sign(&hash.0));
         Link { prev, hash, key_id: self.public().id(), signature }
+    }
+
+    /// Ed25519 over the bytes.
+    #[must_use]
+    pub fn sign(&self, bytes: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        self.0.sign(bytes).to_bytes()
     }
 }
 
-/// The public part of an evidence key; its 32 bytes in base64 as text.
+/// The public part of an evidence key; its 32 bytes in base64 as text. PEM is read too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey(ed25519_dalek::VerifyingKey);
 
@@ -130,8 +140,33 @@ impl PublicKey {
     /// Whether the link is signed with this key.
     #[must_use]
     pub fn has_signed(&self, link: &Link) -> bool {
-        let signature = STANDARD.decode(&link.signature).ok().and_then(|bytes| Signature::from_slice(&bytes).ok());
-        signature.is_some_and(|signature| self.0.verify_strict(&link.hash.0, &signature).is_ok())
+        STANDARD.decode(&link.signature).is_ok_and(|signature| self.has_signed_bytes(&link.hash.0, &signature))
+    }
+
+    /// Whether `signature` is an Ed25519 signature of the bytes with this key.
+    #[must_use]
+    pub fn has_signed_bytes(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        let signature = Signature::from_slice(signature);
+        signature.is_ok_and(|signature| self.0.verify_strict(bytes, &signature).is_ok())
+    }
+
+    /// From its 32 bytes.
+    ///
+    /// # Errors
+    /// When they are no point of the curve.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, PublicKeyError> {
+        ed25519_dalek::VerifyingKey::from_bytes(bytes).map(Self).map_err(|_| PublicKeyError)
+    }
+
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
+    /// As PEM (`SubjectPublicKeyInfo`), which OpenSSL reads.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        self.0.to_public_key_pem(LineEnding::LF).expect("a public key of 32 bytes is always encoded")
     }
 }
 
@@ -148,16 +183,19 @@ impl fmt::Debug for PublicKey {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("no Ed25519 public key: expected its 32 bytes in base64")]
+#[error("no Ed25519 public key: expected its 32 bytes in base64, or PEM")]
 pub struct PublicKeyError;
 
 impl FromStr for PublicKey {
     type Err = PublicKeyError;
 
     fn from_str(text: &str) -> Result<Self, PublicKeyError> {
+        if text.trim_start().starts_with("-----") {
+            return ed25519_dalek::VerifyingKey::from_public_key_pem(text.trim()).map(Self).map_err(|_| PublicKeyError);
+        }
         let bytes: [u8; 32] =
             STANDARD.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(PublicKeyError)?;
-        ed25519_dalek::VerifyingKey::from_bytes(&bytes).map(Self).map_err(|_| PublicKeyError)
+        Self::from_bytes(&bytes)
     }
 }
 
@@ -265,6 +303,7 @@ mod tests {
     fn texts_are_read_as_they_are_written() {
         let public = key().public();
         assert_eq!(public.to_string().parse::<PublicKey>().expect("own text"), public);
+        assert_eq!(public.to_pem().parse::<PublicKey>().expect("own PEM"), public);
         assert_eq!((public.id().len(), public.to_string().len()), (16, 44));
         let hash = linked(Hash::ZERO, Hash::ZERO);
         assert_eq!(hash.to_string().parse::<Hash>().expect("own text"), hash);

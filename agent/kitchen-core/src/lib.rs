@@ -12,6 +12,7 @@ pub mod detection;
 pub mod episode;
 pub mod evaluation;
 pub mod evidence;
+pub mod exported;
 pub mod outbox;
 pub mod restart;
 pub mod rules;

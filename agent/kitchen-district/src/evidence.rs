@@ -1,13 +1,24 @@
 //! What a box's evidence shows on receipt: signed with the key that the box showed first, no link followed twice, and a
 //! chain that never gets shorter. Findings are told as alarms; the messages are kept and acknowledged all the same.
 
+use std::path::Path;
+
 use kitchen_core::evidence::{PublicKey, check};
 use kitchen_core::time::Wall;
 use kitchen_core::wire::{ChainHead, MessageId};
 use serde_json::Value;
 
 use crate::event::DistrictEvent;
-use crate::store::{Store, StoreError};
+use crate::store::{DATABASE, Store, StoreError};
+
+/// The first key that a device showed to the receiver whose folder this is.
+///
+/// # Errors
+/// When its database can't be read.
+pub fn evidence_key(store: &Path, device: &str) -> Result<Option<PublicKey>, StoreError> {
+    let key = Store::open_to_read(&store.join(DATABASE))?.evidence_key(device)?;
+    Ok(key.and_then(|key| key.parse().ok()))
+}
 
 /// The evidence of one device.
 pub struct Evidence<'a> {

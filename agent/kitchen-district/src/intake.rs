@@ -19,7 +19,7 @@ use crate::district::DistrictError;
 use crate::event::DistrictEvent;
 use crate::evidence::Evidence;
 use crate::files::{self, Files};
-use crate::store::{RecordRow, Seen, SnapshotRow, Store, StoreError};
+use crate::store::{DATABASE, RecordRow, Seen, SnapshotRow, Store, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
@@ -89,7 +89,7 @@ impl Intake {
     pub fn open(folder: &Path) -> Result<Self, DistrictError> {
         let unusable = |source| DistrictError::Folder { path: folder.to_owned(), source };
         let files = Files::open(folder).map_err(unusable)?;
-        let database = folder.join("district.sqlite");
+        let database = folder.join(DATABASE);
         let store = Store::open(&database)?;
         files::sync_parent(&database).map_err(unusable)?;
         Ok(Self { store, files })

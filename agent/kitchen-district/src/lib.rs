@@ -13,5 +13,6 @@ mod store;
 pub use clips::ClipError;
 pub use district::{District, DistrictError, DistrictOptions};
 pub use event::DistrictEvent;
+pub use evidence::evidence_key;
 pub use intake::{Intake, IntakeError, Outcome, Stored};
 pub use store::StoreError;

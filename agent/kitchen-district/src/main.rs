@@ -2,7 +2,7 @@
 //! Exit 0 ended on request, 2 could not run or not available.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -48,6 +48,13 @@ struct Receive {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Prints the evidence key that a box showed first, as PEM, for `kitchen-agent verify --key`
+    Key {
+        device: String,
+        /// The folder of the receiver, which may run
+        #[arg(long, value_name = "DIR")]
+        store: PathBuf,
+    },
     /// Sends a command to a box
     Send { device: String, name: String, arguments: Vec<String> },
     /// Sends the configuration wanted to a box
@@ -67,6 +74,7 @@ fn main() -> ExitCode {
         .init();
     let cli = Cli::parse();
     let result = match cli.command {
+        Some(Command::Key { device, store }) => print_key(&device, &store),
         Some(_) => Err(anyhow::anyhow!("not available in this version; run kitchen-district without a subcommand")),
         None => receive(cli.receive),
     };
@@ -77,6 +85,13 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn print_key(device: &str, store: &Path) -> anyhow::Result<()> {
+    let key = kitchen_district::evidence_key(store, device)?;
+    let key = key.with_context(|| format!("{device} has shown no evidence key yet: see its up/state"))?;
+    std::io::stdout().write_all(key.to_pem().as_bytes())?;
+    Ok(())
 }
 
 fn receive(arguments: Receive) -> anyhow::Result<()> {

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use kitchen_core::time::Wall;
 use kitchen_core::wire::{ChainHead, Session};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
+/// The database's file in the receiver's folder.
+pub const DATABASE: &str = "district.sqlite";
 /// The layout of the database.
 const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
@@ -144,6 +146,14 @@ impl Store {
             let upgrade = format!("BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
             connection.execute_batch(&upgrade).map_err(failed)?;
         }
+        Ok(Self { connection })
+    }
+
+    /// For questions only; never makes or upgrades a database.
+    pub fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        let failed = |source| StoreError::Open { path: path.to_owned(), source };
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(failed)?;
         Ok(Self { connection })
     }
 

@@ -31,9 +31,8 @@ pub(crate) fn open_key(layout: &Layout, connection: &Connection) -> Result<Evide
         // Whoever may not read it is the wrong user, and the key is sound.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(error).at("read", path),
         read => {
-            let seed = read.ok().and_then(|text| STANDARD.decode(text.trim_ascii()).ok());
-            if let Some(seed) = seed.and_then(|seed| <[u8; 32]>::try_from(seed).ok()) {
-                return Ok(EvidenceKey::from_seed(seed));
+            if let Some(key) = read.ok().and_then(|text| key_of(&text)) {
+                return Ok(key);
             }
             let aside = layout.directory.join("evidence.key.damaged");
             fs::rename(path, &aside).at("set aside", path)?;
@@ -47,6 +46,17 @@ pub(crate) fn open_key(layout: &Layout, connection: &Connection) -> Result<Evide
         }
     }
     make_key(layout)
+}
+
+/// The key that is there, for whoever may read it.
+pub(crate) fn read_key(layout: &Layout) -> Result<EvidenceKey, StoreError> {
+    let text = fs::read(&layout.evidence_key).at("read", &layout.evidence_key)?;
+    key_of(&text).ok_or_else(|| StoreError::Damaged { path: layout.evidence_key.clone() })
+}
+
+fn key_of(text: &[u8]) -> Option<EvidenceKey> {
+    let seed = STANDARD.decode(text.trim_ascii()).ok()?;
+    Some(EvidenceKey::from_seed(seed.try_into().ok()?))
 }
 
 fn make_key(layout: &Layout) -> Result<EvidenceKey, StoreError> {

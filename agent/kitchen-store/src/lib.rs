@@ -2,6 +2,7 @@
 //! SQLite in `agent.db`, files in `snapshots/` and `clips/`; a file is on the disk before the row that names it.
 //! One thread owns the connection. Never reads a clock: stamps come in as arguments.
 
+mod alert_evidence;
 mod alerts;
 mod chain;
 mod database;
@@ -17,6 +18,7 @@ mod rescue;
 mod schema;
 mod store;
 
+pub use alert_evidence::{AlertEvidence, EvidenceFile};
 pub use alerts::{AlertRow, NewClip, NewSnapshot, OpenedAlert, RecordRow};
 pub use error::{StoreCause, StoreError};
 pub use eviction::{Quotas, Tidied};

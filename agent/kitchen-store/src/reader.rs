@@ -4,9 +4,10 @@ use std::path::Path;
 
 use kitchen_core::outbox::Waiting;
 use kitchen_core::time::Wall;
-use kitchen_core::wire::OutboxHealth;
+use kitchen_core::wire::{MessageId, OutboxHealth};
 use rusqlite::{Connection, OpenFlags};
 
+use crate::alert_evidence::{self, AlertEvidence};
 use crate::alerts::{self, AlertRow};
 use crate::database::BUSY_TIMEOUT;
 use crate::error::{During as _, StoreError};
@@ -72,6 +73,14 @@ impl Reader {
     /// When the database can't be read.
     pub fn alerts_beginning(&self, prefix: &str) -> Result<Vec<AlertRow>, StoreError> {
         alerts::alerts_beginning(&self.connection, &self.layout, prefix)
+    }
+
+    /// What proves an alert.
+    ///
+    /// # Errors
+    /// When the database can't be read, or the box's key, which only the agent's user and root may.
+    pub fn alert_evidence(&self, alert_id: &MessageId) -> Result<AlertEvidence, StoreError> {
+        alert_evidence::read(&self.connection, &self.layout, alert_id)
     }
 
     /// The first `limit` messages of the outbox, those set aside last.

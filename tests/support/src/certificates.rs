@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SignatureAlgorithm,
 };
 
 /// Certificate, key, and the authority that vouches for the other side.
@@ -95,6 +96,13 @@ impl Certificates {
         self.identity(id)
     }
 
+    /// A certificate for a key that is not made here, as PEM: the authority says that it is the box's.
+    #[must_use]
+    pub fn vouch(&self, id: &str, key: [u8; 32]) -> String {
+        let certificate = named(id).signed_by(&Ed25519Key(key), &self.issuer).expect("the authority signs");
+        certificate.pem()
+    }
+
     fn client(&self, name: &str) -> Identity {
         let identity = self.identity(name);
         if !identity.certificate.exists() {
@@ -120,6 +128,19 @@ impl Certificates {
             certificate: self.directory.join(format!("{name}.pem")),
             key: self.directory.join(format!("{name}.key")),
         }
+    }
+}
+
+/// The public part of a key.
+struct Ed25519Key([u8; 32]);
+
+impl PublicKeyData for Ed25519Key {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ED25519
     }
 }
 

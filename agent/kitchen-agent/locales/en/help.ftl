@@ -73,7 +73,15 @@ help-alerts-list = Newest first
 help-alerts-list-limit = At most so many
 help-alerts-show = One alert
 help-alerts-show-id = Its id, or the beginning of one
-help-alerts-export = Pictures, clip and evidence into a folder
+help-alerts-export = Pictures, clip and evidence into a folder that can be verified anywhere, with a page for any browser
+help-alerts-export-id = Its id, or the beginning of one
+help-alerts-export-folder = A new or empty folder
+help-alerts-export-examples =
+    Example:
+    {"  "}sudo kitchen-agent alerts export k7f3qa.17.42 /media/usb/k7f3qa.17.42
+
+    The folder is signed with the box's evidence key, which only root and the agent may read.
+    Check it with kitchen-agent verify.
 help-config = The configuration
 help-config-show = The configuration in force and where each value comes from
 help-config-validate = All that is wrong with it
@@ -146,7 +154,18 @@ help-log-examples =
     {"  "}kitchen-agent log -f
     {"  "}kitchen-agent log --since 2h --level warn
     {"  "}kitchen-agent log --since 2026-11-24 --json
-help-verify = Checks an exported folder
+help-verify = Checks an exported folder: hashes, signature, chain
+help-verify-folder = What alerts export wrote
+help-verify-key = The public key that the box is trusted by: PEM, or its 32 bytes in base64
+help-verify-ca = The authority that vouches for the box's key by the certificate in the folder
+help-verify-examples =
+    Examples:
+    {"  "}kitchen-agent verify k7f3qa.17.42 --key evidence-key.pem
+    {"  "}kitchen-agent verify k7f3qa.17.42 --ca district-ca.pem --json
+
+    The key has to come from elsewhere than the folder: from the district (kitchen-district key DEVICE), or noted when
+    the box was installed. Exit 0: proven; 1: something is wrong; 2: the folder agrees with itself, but nobody vouches
+    for its key.
 
 use-unknown-command = there is no command "{ $name }"
 use-unknown-option = there is no option or argument "{ $name }" here

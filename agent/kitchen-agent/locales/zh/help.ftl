@@ -73,7 +73,15 @@ help-alerts-list = 报警列表，最新的在前
 help-alerts-list-limit = 最多显示条数
 help-alerts-show = 查看一条报警
 help-alerts-show-id = 报警编号，或其开头部分
-help-alerts-export = 把图片、视频和证据导出到目录
+help-alerts-export = 把图片、视频和证据导出到目录，附浏览器可打开的网页，可在任何地方核验
+help-alerts-export-id = 报警编号，或其开头部分
+help-alerts-export-folder = 新目录或空目录
+help-alerts-export-examples =
+    示例：
+    {"  "}sudo kitchen-agent alerts export k7f3qa.17.42 /media/usb/k7f3qa.17.42
+
+    目录用本机证据密钥签名，该密钥只有 root 和本程序可以读取。
+    用 kitchen-agent verify 核验。
 help-config = 配置
 help-config-show = 当前生效的配置，以及每个值的来源
 help-config-validate = 检查配置，列出全部错误
@@ -146,7 +154,17 @@ help-log-examples =
     {"  "}kitchen-agent log -f
     {"  "}kitchen-agent log --since 2h --level warn
     {"  "}kitchen-agent log --since 2026-11-24 --json
-help-verify = 核验导出的目录
+help-verify = 核验导出的目录：校验值、签名、证据链
+help-verify-folder = alerts export 导出的目录
+help-verify-key = 受信任的设备公钥：PEM，或 32 字节的 base64
+help-verify-ca = 通过目录中的证书为设备密钥担保的机构
+help-verify-examples =
+    示例：
+    {"  "}kitchen-agent verify k7f3qa.17.42 --key evidence-key.pem
+    {"  "}kitchen-agent verify k7f3qa.17.42 --ca district-ca.pem --json
+
+    公钥必须来自目录以外：向监管平台索取（kitchen-district key DEVICE），或用安装时记下的。
+    退出码 0：已证明；1：有问题；2：内容一致，但密钥无人担保。
 
 use-unknown-command = 没有命令“{ $name }”
 use-unknown-option = 此处没有选项或参数“{ $name }”

@@ -8,7 +8,7 @@ use kitchen_core::time::TimeZone;
 use kitchen_store::{AlertRow, RecordRow, Store};
 use serde_json::{Value, json};
 
-use super::{print_json, print_line, refused};
+use super::{alerts, print_json, print_line};
 use crate::cli::{Cli, Exit, Language};
 use crate::config_file;
 use crate::text::text;
@@ -16,16 +16,14 @@ use crate::text::text;
 pub fn run(cli: &Cli, id: &str) -> Result<Exit> {
     let config = config_file::load(cli)?;
     let reader = Store::read_only(&config.device.state_dir.join("store"))?;
-    let found = reader.alerts_beginning(id)?;
-    let alert = match found.as_slice() {
-        [] => return Ok(refused(&text!("alert-show-unknown", id = id), Exit::ProblemFound)),
-        [first, ..] if found.len() == 1 || first.alert_id.to_string() == id => first,
-        _ => return Ok(refused(&text!("alert-show-ambiguous", id = id), Exit::WrongUse)),
+    let alert = match alerts::find(&reader, id)? {
+        Ok(alert) => alert,
+        Err(exit) => return Ok(exit),
     };
     if cli.json {
-        print_json(&described(alert)?)?;
+        print_json(&described(&alert)?)?;
     } else {
-        lines(alert, crate::text::language(), &config.time_zone()).iter().for_each(|line| print_line(line));
+        lines(&alert, crate::text::language(), &config.time_zone()).iter().for_each(|line| print_line(line));
     }
     Ok(Exit::Done)
 }

@@ -1,10 +1,11 @@
-//! `alerts list`: what this box has raised, read from its database whether the agent runs or not.
+//! `alerts list`: what this box has raised, read from its database whether the agent runs or not; and how the other
+//! commands find one of them.
 
 use anyhow::Result;
-use kitchen_store::Store;
+use kitchen_store::{AlertRow, Reader, Store};
 use serde_json::json;
 
-use super::{padded, print_json, print_line, rule_name};
+use super::{padded, print_json, print_line, refused, rule_name};
 use crate::cli::{Cli, Exit};
 use crate::config_file;
 use crate::text::text;
@@ -33,4 +34,17 @@ pub fn list(cli: &Cli, limit: usize) -> Result<Exit> {
         print_line(&text!("alerts-none"));
     }
     Ok(Exit::Done)
+}
+
+/// The one alert that is meant by an id or its beginning; else how the command ends, having said why.
+///
+/// # Errors
+/// When the store can't be read.
+pub fn find(reader: &Reader, id: &str) -> Result<Result<AlertRow, Exit>> {
+    let mut found = reader.alerts_beginning(id)?;
+    Ok(match found.as_slice() {
+        [] => Err(refused(&text!("alert-show-unknown", id = id), Exit::ProblemFound)),
+        [first, ..] if found.len() == 1 || first.alert_id.to_string() == id => Ok(found.swap_remove(0)),
+        _ => Err(refused(&text!("alert-show-ambiguous", id = id), Exit::WrongUse)),
+    })
 }

@@ -1,0 +1,275 @@
+//! `alerts export` and `verify`: what an inspector takes away proves itself to whoever brings the district's key, and
+//! every alteration of it is found and named.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use kitchen_core::alert::{AlertBody, AlertRecord, CloseReason};
+use kitchen_core::evidence::PublicKey;
+use kitchen_core::rules::RuleId;
+use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
+use kitchen_store::{NewClip, NewSnapshot, OpenOptions, Store};
+use kitchen_test_support::{
+    Agent, AgentConfig, Certificates, District, Finished, Mosquitto, alert_body, built, in_english, run, videos,
+};
+use serde_json::Value;
+
+const DEVICE: &str = "mh07-000123";
+const BOUND: Duration = Duration::from_secs(90);
+const PROVEN: i32 = 0;
+const PROBLEM_FOUND: i32 = 1;
+const COULD_NOT_CHECK: i32 = 2;
+
+fn verify(folder: &Path, arguments: &[&str]) -> Finished {
+    let mut command = Command::new(built("kitchen-agent"));
+    in_english(&mut command);
+    run(command.args(["verify", folder.to_str().unwrap()]).args(arguments))
+}
+
+/// What is wrong, as `flaw` and `file`.
+fn flaws(verified: &Finished) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let document = verified.json();
+    let flaws = document["flaws"].as_array().unwrap();
+    flaws.iter().map(|flaw| (text(&flaw["flaw"]), text(&flaw["file"]))).collect()
+}
+
+#[test]
+fn an_exported_alert_is_proven_by_the_key_that_the_district_keeps() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start();
+    let mut district = District::start(&broker);
+    let config = AgentConfig::new(DEVICE, directory.path())
+        .camera("stove", &format!("file://{}", videos::people().display()))
+        .uplink(&broker)
+        .rule("intrusion", "score = 0.5\nwindow_s = 2\ncool_down_s = 600\nevidence = \"clip\"")
+        .set("clip.pre_s", 1)
+        .set("clip.post_s", 1);
+    let agent = Agent::start(config);
+    district.wait_for(BOUND, "a clip", |event| event["event"] == "clip");
+
+    let key_file = directory.path().join("district-key.pem");
+    let mut key = Command::new(built("kitchen-district"));
+    key.args(["key", DEVICE, "--store"]).arg(district.store());
+    fs::write(&key_file, run(&mut key).expect_code(0).stdout).unwrap();
+    let key = fs::read_to_string(&key_file).unwrap().parse::<PublicKey>().unwrap();
+    let state = directory.path().join("state");
+    let authority = Certificates::make(&directory.path().join("authority"));
+    fs::create_dir_all(state.join("identity")).unwrap();
+    fs::write(state.join("identity/evidence.pem"), authority.vouch(DEVICE, key.to_bytes())).unwrap();
+
+    let alert_id = agent.alerts()[0]["alert_id"].as_str().unwrap().to_owned();
+    let folder = directory.path().join("for the inspector");
+    let path = folder.to_str().unwrap().to_owned();
+    let exported = agent.command(&["alerts", "export", &alert_id, &path, "--json"]).expect_code(0).json();
+    assert_eq!(exported["flaws"], Value::Array(Vec::new()), "{exported:#}");
+    let names: Vec<&str> =
+        exported["files"].as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap()).collect();
+    for name in ["snapshot.jpg", "original.jpg", "evidence-key.pem", "evidence-certificate.pem", "index.html"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    assert!(names.iter().any(|name| name.starts_with("clip-")), "{names:?}");
+
+    let key_argument = ["--key", key_file.to_str().unwrap()];
+    let proven = verify(&folder, &[&key_argument[..], &["--json"]].concat()).expect_code(PROVEN).json();
+    assert_eq!((proven["result"].as_str(), proven["device"].as_str()), (Some("trusted"), Some(DEVICE)), "{proven:#}");
+    assert_eq!((&proven["alert_id"], &proven["rule"]), (&Value::from(alert_id.as_str()), &Value::from("intrusion")));
+    let consistent = verify(&folder, &[]).expect_code(COULD_NOT_CHECK);
+    assert!(consistent.stdout.contains("consistent, key not vouched for"), "{}", consistent.stdout);
+    let authority_file = directory.path().join("authority/ca.pem");
+    let vouched = verify(&folder, &["--ca", authority_file.to_str().unwrap()]).expect_code(PROVEN);
+    assert!(vouched.stdout.contains("✓ proven"), "{}", vouched.stdout);
+    let chinese = verify(&folder, &[&key_argument[..], &["--lang", "zh"]].concat());
+    assert!(chinese.stdout.contains("已证明"), "{}", chinese.stdout);
+
+    let other = Certificates::make(&directory.path().join("other"));
+    let other_file = directory.path().join("other/ca.pem");
+    let refused = verify(&folder, &["--ca", other_file.to_str().unwrap(), "--json"]).expect_code(PROBLEM_FOUND);
+    assert_eq!(flaws(&refused), [("certificate".to_owned(), "evidence-certificate.pem".to_owned())]);
+    drop(other);
+    let twice = agent.command(&["alerts", "export", &alert_id, &path]).expect_code(COULD_NOT_CHECK);
+    assert!(twice.stderr.contains("not empty"), "{}", twice.stderr);
+
+    // What the district stored is what the folder holds.
+    let clip = district.events_of("clip").remove(0);
+    let stored = fs::read(district.file(clip["path"].as_str().unwrap())).unwrap();
+    let own = names.iter().find(|name| name.starts_with("clip-")).unwrap();
+    assert_eq!(fs::read(folder.join(own)).unwrap(), stored);
+}
+
+fn stamp(second: u64) -> Stamp {
+    let wall = Wall::from_unix_millis(1_795_000_000_000 + second.cast_signed() * 1000);
+    Stamp { mono: Mono::from_millis(second * 1000), wall, quality: TimeQuality::Ntp }
+}
+
+/// Two alerts of one box, their records one after the other's, exported; and the box's key.
+struct Exports {
+    directory: tempfile::TempDir,
+    alerts: Vec<String>,
+    key: PathBuf,
+}
+
+impl Exports {
+    fn make() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("state/store");
+        fs::create_dir_all(&folder).unwrap();
+        let store = Store::open(OpenOptions { dir: &folder, device: DEVICE, boot_id: "boot-a" }).unwrap();
+        let mut opened = Vec::new();
+        for number in 0..2_u8 {
+            let picture = |what: u8| vec![what, number, 7].repeat(50);
+            let snapshot = NewSnapshot { sent: picture(1), original: picture(2), width: 640, height: 360 };
+            let body =
+                AlertBody { clip_status: "recording".to_owned(), ..alert_body(RuleId::Intrusion, stamp(1).wall) };
+            let alert = store.open_alert(stamp(1), body.clone(), Some(snapshot)).unwrap();
+            let body = AlertBody { alert_id: Some(alert.alert_id.clone()), snapshot: alert.snapshot, ..body };
+            opened.push((alert.alert_id, body));
+        }
+        for (number, (alert_id, body)) in (0..).zip(&mut opened) {
+            let clip = NewClip {
+                bytes: vec![3, number].repeat(400),
+                duration_ms: 10_000,
+                start: stamp(0).wall,
+                width: 640,
+                height: 360,
+                codec: "avc1.64001f".to_owned(),
+                media_type: "video/mp4".to_owned(),
+            };
+            body.clip = Some(store.attach_clip(stamp(6), alert_id, clip, body.clone()).unwrap());
+            body.clip_status = "attached".to_owned();
+        }
+        for (alert_id, body) in &mut opened {
+            body.reason = Some(CloseReason::Cleared);
+            store.append_alert_record(stamp(60), alert_id, AlertRecord::Closed, body.clone()).unwrap();
+        }
+        let key = directory.path().join("key.txt");
+        fs::write(&key, store.evidence_key().to_string()).unwrap();
+        drop(store);
+        let alerts = opened.iter().map(|(alert_id, _)| alert_id.to_string()).collect();
+        let exports = Self { directory, alerts, key };
+        let config = AgentConfig::new(DEVICE, exports.directory.path());
+        config.write();
+        for alert in &exports.alerts {
+            let folder = exports.folder(alert);
+            let _ = config.run(&["alerts", "export", alert, folder.to_str().unwrap()]).expect_code(0);
+        }
+        exports
+    }
+
+    fn folder(&self, alert: &str) -> PathBuf {
+        self.directory.path().join(alert)
+    }
+
+    /// The first alert's folder with something done to it; what is wrong then.
+    fn with(&self, alter: impl FnOnce(&Path)) -> Vec<(String, String)> {
+        let folder = self.directory.path().join("altered");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        for entry in fs::read_dir(self.folder(&self.alerts[0])).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+        alter(&folder);
+        flaws(&verify(&folder, &["--key", self.key.to_str().unwrap(), "--json"]).expect_code(PROBLEM_FOUND))
+    }
+
+    /// Names in the folder of an alert that begin so, in order.
+    fn names(&self, alert: usize, start: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.folder(&self.alerts[alert])).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.starts_with(start)).collect();
+        names.sort();
+        names
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::write(to, fs::read(from).unwrap()).unwrap();
+}
+
+#[test]
+fn whatever_is_done_to_an_exported_folder_is_named() {
+    let exports = Exports::make();
+    let found = |flaws: &[(String, String)], flaw: &str, file: &str| {
+        assert!(flaws.contains(&(flaw.to_owned(), file.to_owned())), "{flaw} {file}: {flaws:?}");
+    };
+    let other = exports.folder(&exports.alerts[1]);
+    let records = exports.names(0, "record-");
+    assert_eq!(records.len(), 3);
+
+    for name in exports.names(0, "") {
+        let flaws = exports.with(|folder| {
+            let mut bytes = fs::read(folder.join(&name)).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(folder.join(&name), bytes).unwrap();
+        });
+        match name.as_str() {
+            "evidence.json" | "evidence.json.sig" => found(&flaws, "manifest_altered", "evidence.json"),
+            _ => found(&flaws, "altered", &name),
+        }
+        let flaws = exports.with(|folder| fs::remove_file(folder.join(&name)).unwrap());
+        assert!(flaws.iter().any(|(_, file)| *file == name), "{name} removed: {flaws:?}");
+    }
+    let inserted = &exports.names(1, "record-")[1];
+    let flaws = exports.with(|folder| copy(&other.join(inserted), &folder.join(inserted)));
+    assert_eq!(flaws, [("unlisted".to_owned(), inserted.clone())]);
+    let flaws = exports.with(|folder| {
+        fs::rename(folder.join(&records[1]), folder.join("aside")).unwrap();
+        fs::rename(folder.join(&records[2]), folder.join(&records[1])).unwrap();
+        fs::rename(folder.join("aside"), folder.join(&records[2])).unwrap();
+    });
+    found(&flaws, "record_place", &records[1]);
+    found(&flaws, "record_place", &records[2]);
+    let (clip, others) = (&exports.names(0, "clip-")[0], &exports.names(1, "clip-")[0]);
+    let flaws = exports.with(|folder| copy(&other.join(others), &folder.join(clip)));
+    found(&flaws, "not_named", clip);
+    let flaws = exports.with(|folder| std::os::unix::fs::symlink("/etc/hostname", folder.join("more.jpg")).unwrap());
+    assert_eq!(flaws, [("unlisted".to_owned(), "more.jpg".to_owned())]);
+    // A whole folder of another box: sound, and signed by that box.
+    let foreign = Exports::make();
+    let folder = foreign.folder(&foreign.alerts[0]);
+    let refused = verify(&folder, &["--key", exports.key.to_str().unwrap(), "--json"]).expect_code(PROBLEM_FOUND);
+    found(&self::flaws(&refused), "other_key", "evidence-key.pem");
+    let _ = verify(&folder, &[]).expect_code(COULD_NOT_CHECK);
+}
+
+#[test]
+fn what_the_box_has_lost_is_told_and_a_damaged_picture_is_no_export() {
+    let exports = Exports::make();
+    let state = exports.directory.path().join("state/store");
+    let alert = &exports.alerts[0];
+    let again = exports.directory.path().join("again");
+    let config = AgentConfig::new(DEVICE, exports.directory.path());
+    let export = || config.run(&["alerts", "export", alert, again.to_str().unwrap(), "--json"]);
+
+    fs::remove_file(state.join(format!("snapshots/{alert}.original.jpg"))).unwrap();
+    let told = export().expect_code(PROVEN).json();
+    let missing = &told["missing"][0];
+    assert_eq!(
+        (missing["name"].as_str(), missing["reason"].as_str()),
+        (Some("original.jpg"), Some("lost")),
+        "{told:#}"
+    );
+    let key = exports.key.to_str().unwrap();
+    let verified = verify(&again, &["--key", key]).expect_code(PROVEN);
+    assert!(verified.stdout.contains("! original.jpg is not in the folder"), "{}", verified.stdout);
+
+    fs::remove_dir_all(&again).unwrap();
+    fs::write(state.join(format!("snapshots/{alert}.jpg")), "a torn picture").unwrap();
+    let told = export().expect_code(PROBLEM_FOUND);
+    assert!(flaws(&told).contains(&("not_named".to_owned(), "snapshot.jpg".to_owned())), "{}", told.stdout);
+    // Nothing is left beside the folder, and a wrong place is told.
+    let left = fs::read_dir(exports.directory.path())
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    assert!(left.filter(|name| name.starts_with(".again")).count() == 0);
+    let refused = config.run(&["alerts", "export", alert, key]).expect_code(COULD_NOT_CHECK);
+    assert!(refused.stderr.contains("is a file"), "{}", refused.stderr);
+    let nothing = verify(&exports.directory.path().join("nowhere"), &[]).expect_code(COULD_NOT_CHECK);
+    assert!(nothing.stderr.contains("can't read"), "{}", nothing.stderr);
+}

@@ -20,6 +20,7 @@ use kitchen_core::wire::RuleState;
 use kitchen_store::{OpenOptions, Store};
 use kitchen_uplink::{LinkOptions, LinkStatus, UplinkOptions};
 use kitchen_vision::camera::{self, CameraSource};
+use kitchen_vision::privacy_mask::PrivacyMask;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, info, warn};
@@ -223,6 +224,7 @@ struct CameraStage {
     config: CameraConfig,
     counters: Arc<CameraCounters>,
     recorder: Arc<Recorder>,
+    mask: Arc<PrivacyMask>,
     slot: Arc<FrameSlot>,
     desk: Arc<DeskCamera>,
 }
@@ -239,10 +241,12 @@ impl CameraStage {
         let with_clip = rules.settings.iter().filter(|settings| settings.evidence == EvidenceKind::Clip);
         let span = with_clip.map(|settings| settings.window).max().unwrap_or_default();
         let recorder = Arc::new(Recorder::new(span, config.clip));
+        let mask = Arc::new(PrivacyMask::new(&camera.privacy_masks));
         let mut rules_here = rules.settings.clone();
-        if !camera.privacy_masks.is_empty() {
-            warn!(camera = %camera.id, "privacy masks can't be drawn in this version: no pictures and no clips of this camera");
-            rules_here.iter_mut().for_each(|settings| settings.evidence = EvidenceKind::None);
+        if !mask.is_empty() {
+            // The ring holds what the camera sent: it must not leave the box.
+            let with_clip = rules_here.iter_mut().filter(|settings| settings.evidence == EvidenceKind::Clip);
+            with_clip.for_each(|settings| settings.evidence = EvidenceKind::Snapshot);
         }
         let desk = Arc::new(DeskCamera {
             id: camera.id.clone(),
@@ -250,7 +254,7 @@ impl CameraStage {
             models: models.clone(),
             recorder: Some(Arc::clone(&recorder)),
         });
-        Self { config: camera.clone(), counters, recorder, slot: Arc::default(), desk }
+        Self { config: camera.clone(), counters, recorder, mask, slot: Arc::default(), desk }
     }
 
     /// Camera → access units → frames: the camera's task and the thread that decodes.
@@ -265,7 +269,7 @@ impl CameraStage {
         let (counters, recorder, slot) =
             (Arc::clone(&self.counters), Arc::clone(&self.recorder), Arc::clone(&self.slot));
         let (clock, stopped, fps) = (Arc::clone(clock), stopped.clone(), self.config.analyse_fps);
-        let (id, machine) = (self.config.id.clone(), Arc::clone(machine));
+        let (id, machine, mask) = (self.config.id.clone(), Arc::clone(machine), Arc::clone(&self.mask));
         let start = move |pulse: Pulse, _: Lease| {
             let (units, events) = mpsc::channel(UNITS);
             let camera = camera::run(source.clone(), Arc::clone(&clock), units, stopped.clone());
@@ -274,6 +278,7 @@ impl CameraStage {
             let decoding = Decoding {
                 camera: id.clone(),
                 recorder: Arc::clone(&recorder),
+                mask: Arc::clone(&mask),
                 slot: Arc::clone(&slot),
                 counters: Arc::clone(&counters),
                 sampler: Sampler::new(fps),
@@ -337,11 +342,11 @@ impl CameraStage {
     ) -> Result<()> {
         let (slot, counters, desk) = (Arc::clone(&self.slot), Arc::clone(&self.counters), Arc::clone(&self.desk));
         let (camera, settings, zone) = (self.config.clone(), rules.settings.clone(), config.time_zone());
-        let (clock, violations) = (Arc::clone(clock), violations.clone());
+        let (clock, violations, mask) = (Arc::clone(clock), violations.clone(), Arc::clone(&self.mask));
         let mut is_first = true;
         let start = move |pulse: Pulse, lease: Lease| {
             let analysis = Analysis::new(&camera, &settings, &zone, load()?, clock.mono())
-                .with_main_stream(main_stream.clone().map(CloseView::new));
+                .with_main_stream(main_stream.clone().map(|newest| CloseView::new(newest, Arc::clone(&mask))));
             if !std::mem::take(&mut is_first) {
                 // A desk that is gone needs no word: the agent ends.
                 let _ = violations.send(DeskJob::Restarted { camera: camera.id.clone(), stamp: clock.stamp() });

@@ -12,4 +12,5 @@ pub mod gop_ring;
 pub mod h264;
 pub mod motion;
 pub mod picture;
+pub mod privacy_mask;
 pub mod stage_timer;

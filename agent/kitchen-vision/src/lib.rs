@@ -7,6 +7,7 @@ pub mod camera;
 pub mod clip;
 pub mod decode;
 pub mod detect;
+pub mod encode;
 pub mod frame;
 pub mod gop_ring;
 pub mod h264;

@@ -150,7 +150,7 @@ fn open(
         .max_frame_rate(FrameRate::from_hz(settings.frame_rate))
         .intra_frame_period(IntraFramePeriod::from_num_frames(settings.keyframe_interval))
         .rate_control_mode(RateControlMode::Bitrate)
-        .usage_type(UsageType::CameraVideoNonRealTime)
+        .usage_type(UsageType::CameraVideoRealTime)
         .complexity(Complexity::High)
         // A picture left out is a moment of the evidence; a scene that changes needs no keyframe of its own.
         .skip_frames(false)

@@ -4,7 +4,7 @@
 use kitchen_core::time::Mono;
 use openh264::encoder::{
     BitRate, ColorPrimaries, Complexity, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, MatrixCoefficients,
-    RateControlMode, TransferCharacteristics, UsageType, VuiConfig,
+    QpRange, RateControlMode, TransferCharacteristics, UsageType, VuiConfig,
 };
 use openh264::formats::YUVSource;
 use openh264::{OpenH264API, Timestamp};
@@ -22,12 +22,14 @@ pub struct EncoderSettings {
     /// Pictures from one keyframe to the next; 0 for none but the first and those asked for.
     pub keyframe_interval: u32,
     pub colours: Colours,
+    /// The finest and the coarsest quantiser, 0 to 51. Between two that are alike the bits have no say.
+    pub quantisers: (u8, u8),
 }
 
 impl EncoderSettings {
     #[must_use]
     pub const fn new(bits_per_second: u32, frame_rate: f32) -> Self {
-        Self { bits_per_second, frame_rate, keyframe_interval: 0, colours: Colours::Unknown }
+        Self { bits_per_second, frame_rate, keyframe_interval: 0, colours: Colours::Unknown, quantisers: (0, 51) }
     }
 }
 
@@ -145,13 +147,19 @@ fn open(
     settings: &EncoderSettings,
     full_range: bool,
 ) -> Result<openh264::encoder::Encoder, EncodeError> {
+    let (finest, coarsest) = (settings.quantisers.0.min(51), settings.quantisers.1.min(51));
+    // The only mode that neither leaves pictures out nor complains that it may not.
+    let mode = if finest == coarsest { RateControlMode::Bufferbased } else { RateControlMode::Bitrate };
     let config = EncoderConfig::new()
         .bitrate(BitRate::from_bps(settings.bits_per_second))
         .max_frame_rate(FrameRate::from_hz(settings.frame_rate))
         .intra_frame_period(IntraFramePeriod::from_num_frames(settings.keyframe_interval))
-        .rate_control_mode(RateControlMode::Bitrate)
+        .rate_control_mode(mode)
         .usage_type(UsageType::CameraVideoRealTime)
-        .complexity(Complexity::High)
+        .complexity(Complexity::Medium)
+        .qp(QpRange::new(finest.min(coarsest), coarsest))
+        // Leaves the still parts of a picture as coarse as they first were.
+        .background_detection(false)
         // A picture left out is a moment of the evidence; a scene that changes needs no keyframe of its own.
         .skip_frames(false)
         .scene_change_detect(false)

@@ -14,4 +14,6 @@ pub mod h264;
 pub mod motion;
 pub mod picture;
 pub mod privacy_mask;
+pub mod reencode;
+pub mod scale;
 pub mod stage_timer;

@@ -345,6 +345,13 @@ impl Ledger for Printed<'_> {
     fn attach_clip(&mut self, _: Stamp, alert_id: &MessageId, clip: NewClip, _: AlertBody) -> Result<ClipRef> {
         let (sha256, bytes) = (sha256_hex(&clip.bytes), clip.bytes.len() as u64);
         let clip_id = alert_id.to_string();
-        Ok(ClipRef { clip_id, sha256, bytes, duration_ms: clip.duration_ms, start: clip.start })
+        Ok(ClipRef {
+            clip_id,
+            sha256,
+            bytes,
+            duration_ms: clip.duration_ms,
+            start: clip.start,
+            reencoded: clip.reencoded,
+        })
     }
 }

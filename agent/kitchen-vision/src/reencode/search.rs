@@ -32,7 +32,7 @@ const GOOD_SHARE: f32 = 0.95;
 /// What a try aims at.
 const AIM_SHARE: f32 = 0.98;
 /// Tries while there is a clip already; without one it goes on, ever coarser.
-const TRIES: u32 = 6;
+const TRIES: u32 = 7;
 const LAST_TRIES: u32 = 14;
 /// Below so many bits a pixel most scenes look better in the next coarser shape.
 const LEAST_BITS_A_PIXEL: f32 = 0.03;
@@ -43,8 +43,9 @@ const USUAL: u8 = 30;
 /// What the encoder can do.
 const LEAST_QUANTISER: u8 = 12;
 const MOST_QUANTISER: u8 = 51;
-/// How the bytes fall from one quantiser to the next: about a tenth.
+/// How the bytes fall from one quantiser to the next, as an exponent: about a tenth, until two tries tell.
 const STEP: f32 = 0.1;
+const STEPS: std::ops::RangeInclusive<f32> = 0.04..=0.2;
 /// Motion stays readable down to this rate, then to that one.
 const RATES: [f32; 2] = [12.0, 6.0];
 const SCALES: [f32; 8] = [1.0, 5.0 / 6.0, 2.0 / 3.0, 0.5, 0.375, 1.0 / 3.0, 0.25, 1.0 / 6.0];
@@ -62,6 +63,9 @@ pub struct Search {
     /// Of this shape: the finest quantiser that fitted, and the coarsest that did not, with their bytes.
     below: Option<(u8, f32)>,
     above: Option<(u8, f32)>,
+    /// The last try with one quantiser, and what it taught about the step to the next.
+    last: Option<(u8, f32)>,
+    step: f32,
     /// The way that shapes were changed; never back.
     direction: Option<Direction>,
     /// The shape and the bytes of the best clip.
@@ -93,6 +97,8 @@ impl Search {
             beginning: 1.0,
             below: None,
             above: None,
+            last: None,
+            step: STEP,
             direction: None,
             best: None,
             tries: 0,
@@ -152,7 +158,11 @@ impl Search {
     /// The next quantiser, or the next shape.
     fn choose(&mut self, tried: u8, bytes: f32) {
         let aim = self.max_bytes * AIM_SHARE;
-        let away = (bytes / aim).ln() / STEP;
+        if let Some((before, had)) = self.last.replace((tried, bytes)).filter(|(before, _)| *before != tried) {
+            let step = (had / bytes).ln() / (f32::from(tried) - f32::from(before));
+            self.step = step.clamp(*STEPS.start(), *STEPS.end());
+        }
+        let away = (bytes / aim).ln() / self.step;
         let wanted = f32::from(tried) + if away > 0.0 { away.ceil() } else { away.ceil().min(-1.0) };
         if wanted > f32::from(COARSEST) && self.below.is_none() && self.turn(Direction::Coarser, wanted) {
             return;
@@ -186,11 +196,11 @@ impl Search {
         let Some(next) = next.filter(|_| self.direction.is_none_or(|before| before == direction)) else { return false };
         // The bytes go with the pixels, a little less than in proportion.
         let ratio = self.shapes[next].pixels() / self.shapes[self.at].pixels();
-        let guess = (wanted + 0.8 * ratio.ln() / STEP).clamp(f32::from(FINEST), f32::from(COARSEST));
+        let guess = (wanted + 0.8 * ratio.ln() / self.step).clamp(f32::from(FINEST), f32::from(COARSEST));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within these bounds")]
         let guess = guess.round() as u8;
         (self.at, self.direction, self.quantisers) = (next, Some(direction), (guess, guess));
-        (self.below, self.above) = (None, None);
+        (self.below, self.above, self.last) = (None, None, None);
         true
     }
 }

@@ -166,15 +166,15 @@ impl<L: Ledger> AlertDesk<L> {
     /// Gives up the clips that are still being made.
     pub fn finish(&mut self, stamp: Stamp) {
         for owner in std::mem::take(&mut self.under_way) {
-            self.fail_clip(owner, "the agent was stopped before the clip was complete", stamp);
+            self.fail_clip(&owner, "the agent was stopped before the clip was complete", stamp);
         }
     }
 
     /// A clip comes back from its stage.
-    pub fn handle_clip(&mut self, owner: ClipOwner, clip: Result<CutClip, String>, stamp: Stamp) {
+    pub fn handle_clip(&mut self, owner: &ClipOwner, clip: Result<CutClip, String>, stamp: Stamp) {
         self.under_way.retain(|other| other.alert_id != owner.alert_id);
-        match clip.and_then(|clip| self.attach(&owner, clip, stamp)) {
-            Ok(clip) => self.note_clip(&owner, Some(clip), "attached"),
+        match clip.and_then(|clip| self.attach(owner, clip, stamp)) {
+            Ok(clip) => self.note_clip(owner, Some(clip), "attached"),
             Err(why) => self.fail_clip(owner, &why, stamp),
         }
     }
@@ -307,7 +307,7 @@ impl<L: Ledger> AlertDesk<L> {
                 self.waiting.push_back(ClipJob { owner, material, max_bytes: self.clip.max_bytes });
                 self.offer(stamp);
             }
-            Err(why) => self.fail_clip(owner, &why, stamp),
+            Err(why) => self.fail_clip(&owner, &why, stamp),
         }
     }
 
@@ -317,7 +317,7 @@ impl<L: Ledger> AlertDesk<L> {
                 Ok(()) => {}
                 Err((job, true)) => return self.waiting.push_front(*job),
                 Err((job, false)) => {
-                    self.handle_clip(job.owner, Err("the stage that makes clips has ended".to_owned()), stamp)
+                    self.handle_clip(&job.owner, Err("the stage that makes clips has ended".to_owned()), stamp);
                 }
             }
         }
@@ -339,7 +339,7 @@ impl<L: Ledger> AlertDesk<L> {
         self.ledger.attach_clip(stamp, &owner.alert_id, new, body).map_err(|error| format!("{error:#}"))
     }
 
-    fn fail_clip(&mut self, owner: ClipOwner, why: &str, stamp: Stamp) {
+    fn fail_clip(&mut self, owner: &ClipOwner, why: &str, stamp: Stamp) {
         let alert = &owner.alert_id;
         warn!(%alert, why, "no clip");
         let clip_status = format!("failed: {why}");
@@ -347,7 +347,7 @@ impl<L: Ledger> AlertDesk<L> {
         if let Err(error) = self.ledger.append(stamp, alert, AlertRecord::Clip, body) {
             error!(%alert, error = format!("{error:#}"), "record not committed: check the disk");
         }
-        self.note_clip(&owner, None, &clip_status);
+        self.note_clip(owner, None, &clip_status);
     }
 
     /// Later records of the alert say what became of its clip.

@@ -70,7 +70,7 @@ impl DeskJob {
                 desk.handle_violation(&camera, violation, sight.as_ref(), stamp)
             }
             Self::Clip { owner, clip, stamp } => {
-                desk.handle_clip(*owner, clip, stamp);
+                desk.handle_clip(&owner, clip, stamp);
                 None
             }
             Self::Stop => None,

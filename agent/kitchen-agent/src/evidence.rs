@@ -286,13 +286,13 @@ mod tests {
             recorder.handle_main(&CameraEvent::Opened(info(1920)));
             feed(&recorder, 0, since, 10, false);
             feed(&recorder, since, 8000, 10, true);
-            let held = recorder.hold(at(2500)).unwrap();
+            let held = recorder.hold(at(2500)).expect("filled");
             feed(&recorder, 8000, lost.unwrap_or(13_000), 10, true);
-            if lost.is_some() {
-                feed(&recorder, lost.unwrap(), 13_000, 10, false);
+            if let Some(lost) = lost {
+                feed(&recorder, lost, 13_000, 10, false);
                 recorder.handle_main(&CameraEvent::Lost { error: CameraError::Ended });
             }
-            let clip = recorder.collect(held, at(12_000)).unwrap();
+            let clip = recorder.collect(held, at(12_000)).expect("filled");
             let times: Vec<u64> = clip.units.iter().map(|unit| unit.received.as_millis()).collect();
             let end = if width == 1920 { lost.map_or(12_000, |lost| lost - 100) } else { 12_000 };
             assert_eq!(
@@ -325,14 +325,14 @@ mod tests {
             let recorder = recorder(false);
             recorder.handle_opened(info(640));
             feed(&recorder, 0, 5000, 10, false);
-            let held = recorder.hold(at(1000)).unwrap();
+            let held = recorder.hold(at(1000)).expect("filled");
             if overflows {
                 feed(&recorder, 5000, 9000, RING_BYTES / 15, false);
             } else {
                 recorder.handle_opened(info(640));
                 feed(&recorder, 6000, 9000, 10, false);
             }
-            let clip = recorder.collect(held, at(9000)).unwrap();
+            let clip = recorder.collect(held, at(9000)).expect("filled");
             assert_eq!(clip.units.last().map(|unit| unit.received), Some(at(4900)));
         }
     }

@@ -83,10 +83,11 @@ pub struct CutClip {
 }
 
 impl Recorder {
-    /// Keeps the streams for `span` and what a clip begins before it.
+    /// Keeps the streams for `span` and what a clip begins before it, and for what comes of it after it was held.
     #[must_use]
     pub fn new(span: Duration, clip: ClipConfig, mask: Arc<PrivacyMask>, has_main_stream: bool) -> Self {
-        let whole = span + Duration::from_secs(u64::from(clip.pre_s)) + RING_MARGIN;
+        let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+        let whole = (span + seconds(clip.pre_s)).max(seconds(clip.post_s)) + RING_MARGIN;
         let sizes = [MAIN_RING_BYTES, RING_BYTES].into_iter().skip(usize::from(!has_main_stream));
         Self { streams: sizes.map(|bytes| Mutex::new(Stream::new(whole, bytes))).collect(), mask }
     }

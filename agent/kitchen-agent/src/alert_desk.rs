@@ -1,7 +1,7 @@
 //! Violations become alerts: the record, its pictures, later its clip and its end, committed before anything is sent.
 //! One desk serves the whole box. Where records go is a [`Ledger`]: the store, or the output of a replay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use kitchen_store::{NewClip, NewSnapshot, OpenedAlert};
 use tracing::{error, info, warn};
 
 use crate::analysis::Sight;
+use crate::clip_stage::{ClipJob, ClipOwner, ClipQueue};
 use crate::evidence::{self, CutClip, Held, Recorder};
 
 /// A commit that fails is tried so often, so far apart, before the alert is given up with an error.
@@ -52,10 +53,9 @@ struct OpenAlert {
     body: AlertBody,
 }
 
+/// A clip whose end is still to come.
 struct PendingClip {
-    key: (String, ViolationKey),
-    alert_id: MessageId,
-    body: AlertBody,
+    owner: ClipOwner,
     recorder: Arc<Recorder>,
     held: Held,
     until: Mono,
@@ -68,11 +68,26 @@ pub struct AlertDesk<L> {
     caps: DailyCaps,
     open: BTreeMap<(String, ViolationKey), OpenAlert>,
     clips: Vec<PendingClip>,
+    /// Absent in a replay.
+    queue: Option<ClipQueue>,
+    /// Clips for which the stage has no room yet.
+    waiting: VecDeque<ClipJob>,
+    /// Whose clips wait or are being made.
+    under_way: Vec<ClipOwner>,
 }
+
+/// Clips that may wait for the stage; each holds its pictures in memory.
+const WAITING: usize = 4;
 
 impl<L: Ledger> AlertDesk<L> {
     pub fn new(ledger: L, clip: ClipConfig, zone: TimeZone, caps: DailyCaps) -> Self {
-        Self { ledger, clip, zone, caps, open: BTreeMap::new(), clips: Vec::new() }
+        let (clips, waiting, under_way) = (Vec::new(), VecDeque::new(), Vec::new());
+        Self { ledger, clip, zone, caps, open: BTreeMap::new(), clips, queue: None, waiting, under_way }
+    }
+
+    #[must_use]
+    pub fn with_clips(self, queue: ClipQueue) -> Self {
+        Self { queue: Some(queue), ..self }
     }
 
     /// Takes one violation. For one that opens it answers whether an alert was raised.
@@ -119,13 +134,14 @@ impl<L: Ledger> AlertDesk<L> {
         }
     }
 
-    /// Finishes the clips whose end has come.
+    /// Hands on the clips whose end has come.
     pub fn handle_timeout(&mut self, stamp: Stamp) {
         let (due, waiting) = self.clips.drain(..).partition(|clip| clip.until <= stamp.mono);
         self.clips = waiting;
         for clip in due {
-            self.finish_clip(clip, stamp);
+            self.hand_on(clip, stamp);
         }
+        self.offer(stamp);
     }
 
     #[must_use]
@@ -133,10 +149,33 @@ impl<L: Ledger> AlertDesk<L> {
         self.clips.iter().map(|clip| clip.until).min()
     }
 
-    /// Finishes the clips under way with what there is: the agent stops.
-    pub fn finish(&mut self, stamp: Stamp) {
+    /// Hands on all clips with what there is of them: the agent stops.
+    pub fn handle_stop(&mut self, stamp: Stamp) {
         for clip in std::mem::take(&mut self.clips) {
-            self.finish_clip(clip, stamp);
+            self.hand_on(clip, stamp);
+        }
+        self.offer(stamp);
+    }
+
+    /// Whether clips are still being made.
+    #[must_use]
+    pub fn makes_clips(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    /// Gives up the clips that are still being made.
+    pub fn finish(&mut self, stamp: Stamp) {
+        for owner in std::mem::take(&mut self.under_way) {
+            self.fail_clip(&owner, "the agent was stopped before the clip was complete", stamp);
+        }
+    }
+
+    /// A clip comes back from its stage.
+    pub fn handle_clip(&mut self, owner: &ClipOwner, clip: Result<CutClip, String>, stamp: Stamp) {
+        self.under_way.retain(|other| other.alert_id != owner.alert_id);
+        match clip.and_then(|clip| self.attach(owner, clip, stamp)) {
+            Ok(clip) => self.note_clip(owner, Some(clip), "attached"),
+            Err(why) => self.fail_clip(owner, &why, stamp),
         }
     }
 
@@ -187,7 +226,8 @@ impl<L: Ledger> AlertDesk<L> {
         let key = (camera.id.clone(), key.clone());
         if let Some((recorder, held, until)) = held {
             let (alert_id, body) = (opened.alert_id.clone(), body.clone());
-            self.clips.push(PendingClip { key: key.clone(), alert_id, body, recorder, held, until });
+            let owner = ClipOwner { key: key.clone(), alert_id, body };
+            self.clips.push(PendingClip { owner, recorder, held, until });
         }
         self.open.insert(key, OpenAlert { alert_id: opened.alert_id, body });
         self.handle_timeout(stamp);
@@ -211,9 +251,13 @@ impl<L: Ledger> AlertDesk<L> {
         }
         let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
         // The clip shows how it began, not when the window was full.
-        let Some(held) = recorder.hold(began - seconds(self.clip.pre_s)) else {
-            "failed: the camera has sent no keyframe".clone_into(&mut body.clip_status);
-            return None;
+        let held = match recorder.hold(began - seconds(self.clip.pre_s)) {
+            Ok(held) => held,
+            Err(why) => {
+                warn!(camera = %camera.id, why, "no clip");
+                body.clip_status = format!("failed: {why}");
+                return None;
+            }
         };
         "recording".clone_into(&mut body.clip_status);
         Some((Arc::clone(recorder), held, began + seconds(self.clip.post_s)))
@@ -251,37 +295,71 @@ impl<L: Ledger> AlertDesk<L> {
         }
     }
 
-    fn finish_clip(&mut self, pending: PendingClip, stamp: Stamp) {
-        let PendingClip { key, alert_id, mut body, recorder, held, until } = pending;
-        let result = recorder.cut(held, until, self.clip.max_bytes).and_then(|CutClip { clip, start }| {
-            "attached".clone_into(&mut body.clip_status);
-            let new = NewClip {
-                bytes: clip.bytes.to_vec(),
-                duration_ms: clip.duration_ms,
-                start: stamp.wall.before(stamp.mono.since(start)),
-                width: clip.width,
-                height: clip.height,
-                codec: clip.codec,
-                media_type: "video/mp4".to_owned(),
-            };
-            let attached = self.ledger.attach_clip(stamp, &alert_id, new, body.clone());
-            attached.map_err(|error| format!("{error:#}"))
-        });
-        match result {
-            Ok(clip) => body.clip = Some(clip),
-            Err(why) => {
-                warn!(alert = %alert_id, why, "no clip");
-                body.clip_status = format!("failed: {why}");
-                if let Err(error) = self.ledger.append(stamp, &alert_id, AlertRecord::Clip, body.clone()) {
-                    error!(alert = %alert_id, error = format!("{error:#}"), "record not committed: check the disk");
+    /// A clip's end has come: its stage gets what it is made of.
+    fn hand_on(&mut self, pending: PendingClip, stamp: Stamp) {
+        let PendingClip { owner, recorder, held, until } = pending;
+        let collected = recorder.collect(held, until);
+        let has_room = self.queue.is_some() && self.waiting.len() < WAITING;
+        let material = collected.and_then(|material| has_room.then_some(material).ok_or_else(|| BUSY.to_owned()));
+        match material {
+            Ok(material) => {
+                self.under_way.push(owner.clone());
+                self.waiting.push_back(ClipJob { owner, material, max_bytes: self.clip.max_bytes });
+                self.offer(stamp);
+            }
+            Err(why) => self.fail_clip(&owner, &why, stamp),
+        }
+    }
+
+    fn offer(&mut self, stamp: Stamp) {
+        while let Some((queue, job)) = self.queue.as_ref().zip(self.waiting.pop_front()) {
+            match queue.offer(job) {
+                Ok(()) => {}
+                Err((job, true)) => return self.waiting.push_front(*job),
+                Err((job, false)) => {
+                    self.handle_clip(&job.owner, Err("the stage that makes clips has ended".to_owned()), stamp);
                 }
             }
         }
-        if let Some(open) = self.open.get_mut(&key).filter(|open| open.alert_id == alert_id) {
-            (open.body.clip, open.body.clip_status) = (body.clip, body.clip_status);
+    }
+
+    fn attach(&mut self, owner: &ClipOwner, cut: CutClip, stamp: Stamp) -> Result<ClipRef, String> {
+        let CutClip { clip, start, reencoded } = cut;
+        let new = NewClip {
+            bytes: clip.bytes.to_vec(),
+            duration_ms: clip.duration_ms,
+            start: stamp.wall.before(stamp.mono.since(start)),
+            width: clip.width,
+            height: clip.height,
+            codec: clip.codec,
+            media_type: "video/mp4".to_owned(),
+            reencoded: reencoded.is_some(),
+        };
+        let body = AlertBody { clip_status: "attached".to_owned(), ..owner.body.clone() };
+        self.ledger.attach_clip(stamp, &owner.alert_id, new, body).map_err(|error| format!("{error:#}"))
+    }
+
+    fn fail_clip(&mut self, owner: &ClipOwner, why: &str, stamp: Stamp) {
+        let alert = &owner.alert_id;
+        warn!(%alert, why, "no clip");
+        let clip_status = format!("failed: {why}");
+        let body = AlertBody { clip_status: clip_status.clone(), ..owner.body.clone() };
+        if let Err(error) = self.ledger.append(stamp, alert, AlertRecord::Clip, body) {
+            error!(%alert, error = format!("{error:#}"), "record not committed: check the disk");
+        }
+        self.note_clip(owner, None, &clip_status);
+    }
+
+    /// Later records of the alert say what became of its clip.
+    fn note_clip(&mut self, owner: &ClipOwner, clip: Option<ClipRef>, status: &str) {
+        if let Some(open) = self.open.get_mut(&owner.key).filter(|open| open.alert_id == owner.alert_id) {
+            (open.body.clip, open.body.clip_status) = (clip, status.to_owned());
         }
     }
 }
+
+/// Why a clip is not even begun.
+const BUSY: &str = "too many clips are being made at once";
 
 /// The last record of an alert that an earlier run of the agent left open.
 #[must_use]

@@ -9,6 +9,7 @@ use kitchen_vision::access_unit::{AccessUnit, StreamInfo, ticks_to_ms};
 use kitchen_vision::camera::{CameraError, CameraEvent, CameraSource};
 use kitchen_vision::decode::Decoder;
 use kitchen_vision::frame::Frame;
+use kitchen_vision::privacy_mask::PrivacyMask;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -43,7 +44,7 @@ pub struct Measured {
     pub has_b_frames: bool,
     pub lost_packets: u64,
     pub damaged: u64,
-    /// The latest picture that could be decoded.
+    /// The latest picture that could be decoded, with the privacy masks.
     pub picture: Option<Frame>,
 }
 
@@ -83,7 +84,7 @@ impl Measured {
         least.zip(most).is_some_and(|(least, most)| most.as_secs_f64() > 1.5 * least.as_secs_f64())
     }
 
-    fn take(&mut self, unit: &AccessUnit, decoder: &mut Decoder, times: &mut Times) {
+    fn take(&mut self, unit: &AccessUnit, mask: &PrivacyMask, decoder: &mut Decoder, times: &mut Times) {
         self.pictures += 1;
         self.bytes += unit.data.len() as u64;
         self.lost_packets += u64::from(unit.lost_packets);
@@ -100,7 +101,10 @@ impl Measured {
             times.keyframe = Some(unit.pts_90k);
         }
         match decoder.decode(unit, |_, _| true) {
-            Ok(frames) => self.picture = frames.into_iter().next_back().or(self.picture.take()),
+            Ok(frames) => {
+                let newest = frames.into_iter().next_back().map(|frame| mask.burn(frame));
+                self.picture = newest.or(self.picture.take());
+            }
             Err(_) => self.damaged += 1,
         }
     }
@@ -116,11 +120,11 @@ fn between(from: i64, to: i64) -> Duration {
     Duration::from_millis(u64::try_from(ticks_to_ms(to - from)).unwrap_or(0))
 }
 
-/// Opens the stream and looks at it.
+/// Opens the stream and looks at it; `mask` is burnt into the picture.
 ///
 /// # Errors
 /// Why there is no picture.
-pub async fn measure(source: &CameraSource, patience: Patience) -> Result<Measured, CameraError> {
+pub async fn measure(source: &CameraSource, mask: &PrivacyMask, patience: Patience) -> Result<Measured, CameraError> {
     let clock: Arc<dyn Clock> = SystemClock::new();
     let (sender, mut events) = mpsc::channel(UNITS);
     let mut playing = std::pin::pin!(source.run_once(&clock, &sender));
@@ -135,7 +139,7 @@ pub async fn measure(source: &CameraSource, patience: Patience) -> Result<Measur
                 Some(CameraEvent::Opened(info)) if measured.is_none() => measured = Some(Measured::new(info)),
                 Some(CameraEvent::Unit(unit)) => {
                     if let Some(measured) = &mut measured {
-                        measured.take(&unit, &mut decoder, &mut times);
+                        measured.take(&unit, mask, &mut decoder, &mut times);
                         let is_enough = measured.keyframe_intervals.len() >= patience.intervals;
                         if is_enough && measured.picture.is_some() && measured.span >= patience.least {
                             break None;

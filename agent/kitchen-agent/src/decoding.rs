@@ -8,6 +8,7 @@ use kitchen_core::time::Clock;
 use kitchen_vision::access_unit::StreamInfo;
 use kitchen_vision::camera::CameraEvent;
 use kitchen_vision::decode::Decoder;
+use kitchen_vision::privacy_mask::PrivacyMask;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::{debug, error};
@@ -25,6 +26,7 @@ use crate::{explain, scrub};
 pub struct Decoding {
     pub camera: String,
     pub recorder: Arc<Recorder>,
+    pub mask: Arc<PrivacyMask>,
     pub slot: Arc<FrameSlot>,
     pub counters: Arc<CameraCounters>,
     pub sampler: Sampler,
@@ -53,7 +55,7 @@ pub fn decode(
 impl Decoding {
     fn handle_event(&mut self, event: CameraEvent) {
         fail::fail_point!("capture");
-        let Self { camera, recorder, slot, counters, sampler, machine, decoder } = self;
+        let Self { camera, recorder, mask, slot, counters, sampler, machine, decoder } = self;
         sampler.set_pace(machine.pace());
         match event {
             CameraEvent::Opened(info) => {
@@ -67,7 +69,7 @@ impl Decoding {
                 counters.lost_packets.fetch_add(u64::from(unit.lost_packets), Ordering::Relaxed);
                 let Some(decoder) = decoder else { return };
                 match decoder.decode(&unit, |_, received| sampler.take(received)) {
-                    Ok(frames) => frames.into_iter().for_each(|frame| slot.put(frame)),
+                    Ok(frames) => frames.into_iter().for_each(|frame| slot.put(mask.burn(frame))),
                     Err(error) => {
                         counters.damaged.fetch_add(1, Ordering::Relaxed);
                         debug!(camera, %error, "access unit damaged");

@@ -10,6 +10,8 @@ use tracing::error;
 
 use crate::alert_desk::{AlertDesk, DeskCamera, Ledger};
 use crate::analysis::Sight;
+use crate::clip_stage::ClipOwner;
+use crate::evidence::CutClip;
 
 /// What the analyses hand to the desk.
 pub enum DeskJob {
@@ -21,8 +23,12 @@ pub enum DeskJob {
         stamp: Stamp,
         answers: Sender<Answer>,
     },
+    /// A clip is finished, or why there is none.
+    Clip { owner: Box<ClipOwner>, clip: Result<CutClip, String>, stamp: Stamp },
     /// The analysis of this camera begins anew.
     Restarted { camera: String, stamp: Stamp },
+    /// The agent stops, and nothing more comes.
+    Stop,
 }
 
 /// Whether the alert of a violation was raised.
@@ -38,7 +44,7 @@ impl DeskJob {
         let asked = self.asked();
         let handled = catch_unwind(AssertUnwindSafe(|| self.hand_to(desk)));
         let raised = handled.unwrap_or_else(|_| {
-            error!("the alert desk panicked: one violation is lost");
+            error!("the alert desk panicked: one violation or clip is lost");
             Some(false)
         });
         if let Some(((key, answers), raised)) = asked.zip(raised) {
@@ -63,6 +69,11 @@ impl DeskJob {
             Self::Violation { camera, violation, sight, stamp, .. } => {
                 desk.handle_violation(&camera, violation, sight.as_ref(), stamp)
             }
+            Self::Clip { owner, clip, stamp } => {
+                desk.handle_clip(&owner, clip, stamp);
+                None
+            }
+            Self::Stop => None,
             Self::Restarted { camera, stamp } => {
                 desk.handle_restarted(&camera, stamp);
                 None

@@ -7,6 +7,7 @@ mod box_side;
 mod camera_measure;
 mod check;
 mod cli;
+mod clip_stage;
 mod clock;
 mod command;
 mod config_file;

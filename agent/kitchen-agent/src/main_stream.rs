@@ -9,6 +9,7 @@ use kitchen_vision::access_unit::AccessUnit;
 use kitchen_vision::camera::CameraEvent;
 use kitchen_vision::decode::Decoder;
 use kitchen_vision::frame::Frame;
+use kitchen_vision::privacy_mask::PrivacyMask;
 use tracing::{debug, warn};
 
 use crate::scrub;
@@ -44,21 +45,22 @@ impl NewestKeyframe {
 #[derive(Debug)]
 pub struct CloseView {
     newest: Arc<NewestKeyframe>,
+    mask: Arc<PrivacyMask>,
     /// When the keyframe arrived that was decoded last, and what it shows; nothing where it was damaged.
     decoded: Option<(Mono, Option<Frame>)>,
 }
 
 impl CloseView {
     #[must_use]
-    pub fn new(newest: Arc<NewestKeyframe>) -> Self {
-        Self { newest, decoded: None }
+    pub fn new(newest: Arc<NewestKeyframe>, mask: Arc<PrivacyMask>) -> Self {
+        Self { newest, mask, decoded: None }
     }
 
     /// The newest keyframe, where one arrived lately and can be decoded.
     pub fn frame(&mut self, now: Mono) -> Option<&Frame> {
         let unit = self.newest.lock().clone().filter(|unit| now.since(unit.received) <= FRESH)?;
         if self.decoded.as_ref().is_none_or(|(received, _)| *received != unit.received) {
-            self.decoded = Some((unit.received, decode(&unit)));
+            self.decoded = Some((unit.received, decode(&unit).map(|frame| self.mask.burn(frame))));
         }
         self.decoded.as_ref().and_then(|(_, frame)| frame.as_ref())
     }
@@ -100,7 +102,7 @@ mod tests {
 
     fn view() -> (Arc<NewestKeyframe>, CloseView) {
         let newest = Arc::<NewestKeyframe>::default();
-        (Arc::clone(&newest), CloseView::new(newest))
+        (Arc::clone(&newest), CloseView::new(newest, Arc::default()))
     }
 
     #[test]

@@ -20,6 +20,7 @@ use kitchen_core::wire::RuleState;
 use kitchen_store::{OpenOptions, Store};
 use kitchen_uplink::{LinkOptions, LinkStatus, UplinkOptions};
 use kitchen_vision::camera::{self, CameraSource};
+use kitchen_vision::privacy_mask::PrivacyMask;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, info, warn};
@@ -28,6 +29,7 @@ use crate::alert_desk::{AlertDesk, DeskCamera, closed_by_restart};
 use crate::analysing::Analysing;
 use crate::analysis::Analysis;
 use crate::box_side::{StoredLedger, StoredOutbox};
+use crate::clip_stage::{self, ClipQueue};
 use crate::clock::{SystemClock, boot_id};
 use crate::decoding::{Decoding, decode};
 use crate::desk_job::{Answer, DeskJob};
@@ -57,6 +59,8 @@ const UPLINK_PATIENCE: Duration = Duration::from_secs(20);
 const STORE_PATIENCE: Duration = Duration::from_secs(30);
 /// Stages that have not ended after so long are left behind.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// Clips that are being made when the agent stops have so long.
+const CLIP_PATIENCE: Duration = Duration::from_secs(3);
 /// How alerts of the box itself name their camera.
 const BOX: &str = "box";
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
@@ -110,7 +114,8 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let (stopper, stopped) = watch::channel(false);
     let mut supervisor = Supervisor::new(Arc::clone(&clock));
     let (violations, desk_jobs) = sync_channel(VIOLATIONS);
-    let desk = start_desk(&config, &store, &clock, &wake, desk_jobs)?;
+    let clips = clip_stage::start(Arc::clone(&clock), violations.clone())?;
+    let desk = start_desk(&config, &store, &clock, &wake, desk_jobs, clips)?;
     let machine = Arc::new(Machine::default());
     let health = rules.settings.iter().find(|settings| settings.rule == RuleId::BoxHealth).cloned();
     let state_dir = config.device.state_dir.clone();
@@ -136,8 +141,6 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
         };
         stage.start_detect(&mut supervisor, load, newest, &config, &rules, &clock, &violations)?;
     }
-    drop(violations);
-
     let (link_sender, link) = watch::channel(LinkStatus::default());
     let status = Arc::new(AgentStatus {
         device: config.device.id.clone(),
@@ -187,8 +190,12 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     for stage in supervisor.join(STOP_PATIENCE).await {
         error!(stage, "did not end, and is left behind");
     }
-    let joined = tokio::task::spawn_blocking(move || join(desk));
-    if tokio::time::timeout(STOP_PATIENCE, joined).await.is_err() {
+    let joined = tokio::task::spawn_blocking(move || {
+        // A desk that is gone needs no word.
+        let _ = violations.send(DeskJob::Stop);
+        join(desk);
+    });
+    if tokio::time::timeout(STOP_PATIENCE + CLIP_PATIENCE, joined).await.is_err() {
         error!(stage = "alerts", "did not end, and is left behind");
     }
     keeping.abort();
@@ -223,6 +230,7 @@ struct CameraStage {
     config: CameraConfig,
     counters: Arc<CameraCounters>,
     recorder: Arc<Recorder>,
+    mask: Arc<PrivacyMask>,
     slot: Arc<FrameSlot>,
     desk: Arc<DeskCamera>,
 }
@@ -238,19 +246,15 @@ impl CameraStage {
         let counters = Arc::new(CameraCounters::new(&camera.id, &source.address()));
         let with_clip = rules.settings.iter().filter(|settings| settings.evidence == EvidenceKind::Clip);
         let span = with_clip.map(|settings| settings.window).max().unwrap_or_default();
-        let recorder = Arc::new(Recorder::new(span, config.clip));
-        let mut rules_here = rules.settings.clone();
-        if !camera.privacy_masks.is_empty() {
-            warn!(camera = %camera.id, "privacy masks can't be drawn in this version: no pictures and no clips of this camera");
-            rules_here.iter_mut().for_each(|settings| settings.evidence = EvidenceKind::None);
-        }
+        let mask = Arc::new(PrivacyMask::new(&camera.privacy_masks));
+        let recorder = Arc::new(Recorder::new(span, config.clip, Arc::clone(&mask), camera.main_url.is_some()));
         let desk = Arc::new(DeskCamera {
             id: camera.id.clone(),
-            rules: rules_here,
+            rules: rules.settings.clone(),
             models: models.clone(),
             recorder: Some(Arc::clone(&recorder)),
         });
-        Self { config: camera.clone(), counters, recorder, slot: Arc::default(), desk }
+        Self { config: camera.clone(), counters, recorder, mask, slot: Arc::default(), desk }
     }
 
     /// Camera → access units → frames: the camera's task and the thread that decodes.
@@ -265,7 +269,7 @@ impl CameraStage {
         let (counters, recorder, slot) =
             (Arc::clone(&self.counters), Arc::clone(&self.recorder), Arc::clone(&self.slot));
         let (clock, stopped, fps) = (Arc::clone(clock), stopped.clone(), self.config.analyse_fps);
-        let (id, machine) = (self.config.id.clone(), Arc::clone(machine));
+        let (id, machine, mask) = (self.config.id.clone(), Arc::clone(machine), Arc::clone(&self.mask));
         let start = move |pulse: Pulse, _: Lease| {
             let (units, events) = mpsc::channel(UNITS);
             let camera = camera::run(source.clone(), Arc::clone(&clock), units, stopped.clone());
@@ -274,6 +278,7 @@ impl CameraStage {
             let decoding = Decoding {
                 camera: id.clone(),
                 recorder: Arc::clone(&recorder),
+                mask: Arc::clone(&mask),
                 slot: Arc::clone(&slot),
                 counters: Arc::clone(&counters),
                 sampler: Sampler::new(fps),
@@ -293,7 +298,7 @@ impl CameraStage {
         supervisor.start(&format!("capture-{}", self.config.id), CAPTURE_PATIENCE, Box::new(start))
     }
 
-    /// The main stream's newest keyframes, for a closer look.
+    /// The main stream: its newest keyframe for a closer look, the rest for clips.
     fn start_main_stream(
         &self,
         supervisor: &mut Supervisor,
@@ -303,13 +308,15 @@ impl CameraStage {
     ) -> Result<Arc<NewestKeyframe>> {
         let newest = Arc::new(NewestKeyframe::default());
         let (kept, clock, stopped) = (Arc::clone(&newest), Arc::clone(clock), stopped.clone());
+        let recorder = Arc::clone(&self.recorder);
         let id = self.config.id.clone();
         let start = move |pulse: Pulse, _: Lease| {
             let (units, mut events) = mpsc::channel(UNITS);
             let camera = camera::run(source.clone(), Arc::clone(&clock), units, stopped.clone());
-            let (kept, id) = (Arc::clone(&kept), id.clone());
+            let (kept, recorder, id) = (Arc::clone(&kept), Arc::clone(&recorder), id.clone());
             let keeping = async move {
                 while let Some(event) = events.recv().await {
+                    recorder.handle_main(&event);
                     kept.handle_event(&id, event);
                 }
             };
@@ -337,11 +344,11 @@ impl CameraStage {
     ) -> Result<()> {
         let (slot, counters, desk) = (Arc::clone(&self.slot), Arc::clone(&self.counters), Arc::clone(&self.desk));
         let (camera, settings, zone) = (self.config.clone(), rules.settings.clone(), config.time_zone());
-        let (clock, violations) = (Arc::clone(clock), violations.clone());
+        let (clock, violations, mask) = (Arc::clone(clock), violations.clone(), Arc::clone(&self.mask));
         let mut is_first = true;
         let start = move |pulse: Pulse, lease: Lease| {
             let analysis = Analysis::new(&camera, &settings, &zone, load()?, clock.mono())
-                .with_main_stream(main_stream.clone().map(CloseView::new));
+                .with_main_stream(main_stream.clone().map(|newest| CloseView::new(newest, Arc::clone(&mask))));
             if !std::mem::take(&mut is_first) {
                 // A desk that is gone needs no word: the agent ends.
                 let _ = violations.send(DeskJob::Restarted { camera: camera.id.clone(), stamp: clock.stamp() });
@@ -363,24 +370,31 @@ impl CameraStage {
     }
 }
 
-/// Violations → committed alerts. Ends when all analyses have ended.
+/// Violations → committed alerts. Ends when it is told to stop, with the clips that are being made.
 fn start_desk(
     config: &Config,
     store: &Store,
     clock: &Arc<dyn Clock>,
     wake: &Arc<Notify>,
     jobs: Receiver<DeskJob>,
+    clips: ClipQueue,
 ) -> Result<JoinHandle<()>> {
     let zone = config.time_zone();
     let caps = todays_caps(store, &zone, clock.stamp())?;
     let ledger = StoredLedger { store: store.clone(), wake: Arc::clone(wake) };
-    let mut desk = AlertDesk::new(ledger, config.clip, zone, caps);
+    let mut desk = AlertDesk::new(ledger, config.clip, zone, caps).with_clips(clips);
     let clock = Arc::clone(clock);
     thread("alerts", move || {
-        loop {
+        let mut until = None;
+        while until.is_none_or(|until| desk.makes_clips() && clock.mono() < until) {
             let now = clock.mono();
-            let wait = desk.poll_timeout().map_or(LONGEST_WAIT, |due| due.since(now).min(LONGEST_WAIT));
+            let due = [desk.poll_timeout(), until].into_iter().flatten().min();
+            let wait = due.map_or(LONGEST_WAIT, |due| due.since(now).min(LONGEST_WAIT));
             match jobs.recv_timeout(wait) {
+                Ok(DeskJob::Stop) => {
+                    desk.handle_stop(clock.stamp());
+                    until = Some(clock.mono() + CLIP_PATIENCE);
+                }
                 Ok(job) => job.handle(&mut desk),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,

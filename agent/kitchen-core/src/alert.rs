@@ -99,6 +99,9 @@ pub struct ClipRef {
     pub bytes: u64,
     pub duration_ms: u64,
     pub start: Wall,
+    /// Not as the camera coded it: made smaller, or a privacy mask lies in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reencoded: bool,
 }
 
 /// Body of `alert.opened`, `.updated`, `.clip` and `.closed`.

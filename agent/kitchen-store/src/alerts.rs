@@ -41,6 +41,8 @@ pub struct NewClip {
     pub codec: String,
     /// E.g. `video/mp4`.
     pub media_type: String,
+    /// Not as the camera coded it.
+    pub reencoded: bool,
 }
 
 /// What a new alert was given.
@@ -180,6 +182,7 @@ impl Database {
             bytes: init.bytes,
             duration_ms: clip.duration_ms,
             start: clip.start,
+            reencoded: clip.reencoded,
         };
         body.alert_id = Some(alert_id.clone());
         body.clip = Some(reference.clone());

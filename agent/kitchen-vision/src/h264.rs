@@ -76,6 +76,15 @@ pub fn is_full_range(sps: &[u8]) -> bool {
         .is_some_and(|signal| signal.video_full_range_flag)
 }
 
+/// How pictures coded with this SPS become red, green and blue, Table E-5; `None` where it doesn't say.
+#[must_use]
+pub fn matrix_coefficients(sps: &[u8]) -> Option<u8> {
+    let signal = parse_sps(sps)?.vui_parameters?.video_signal_type?;
+    signal.colour_description.map(|colours| colours.matrix_coefficients).filter(|matrix| *matrix != UNSPECIFIED)
+}
+
+const UNSPECIFIED: u8 = 2;
+
 /// Describes a stream by its parameter sets (NAL units without start code); `None` for an unreadable SPS, and for one whose
 /// picture is cut to nothing.
 #[must_use]
@@ -137,7 +146,7 @@ mod tests {
             };
             sps[0] = 0x67;
             // Whatever it finds, it must not panic.
-            let _ = (stream_info(&sps, &[]), is_full_range(&sps));
+            let _ = (stream_info(&sps, &[]), is_full_range(&sps), matrix_coefficients(&sps));
         }
     }
 }

@@ -36,6 +36,7 @@ fn clip() -> NewClip {
         height: 360,
         codec: "avc1.64001f".to_owned(),
         media_type: "video/mp4".to_owned(),
+        reencoded: false,
     }
 }
 

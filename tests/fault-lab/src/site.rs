@@ -163,6 +163,7 @@ impl Site {
             height: 360,
             codec: "avc1.64001f".to_owned(),
             media_type: "video/mp4".to_owned(),
+            reencoded: false,
         };
         // The alert, the record that names the clip, and the clip.
         self.accepted += 3;

@@ -85,6 +85,17 @@ impl AgentConfig {
         self
     }
 
+    /// Gives the camera that was added last a privacy mask.
+    #[must_use]
+    pub fn privacy_mask(mut self, polygon: &[[f64; 2]]) -> Self {
+        let cameras = self.table.get_mut("camera").and_then(Value::as_array_mut).expect("a camera was added");
+        let camera = cameras.last_mut().and_then(Value::as_table_mut).expect("a camera was added");
+        let corners: Vec<Value> = polygon.iter().map(|corner| corner.to_vec().into()).collect();
+        let mask = Table::from_iter([("polygon".to_owned(), Value::from(corners))]);
+        camera.insert("privacy_mask".to_owned(), Value::Array(vec![mask.into()]));
+        self
+    }
+
     fn add_camera(mut self, id: &str, url: &str, mut camera: Table) -> Self {
         camera.insert("id".to_owned(), id.into());
         camera.insert("url".to_owned(), url.into());

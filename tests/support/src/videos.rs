@@ -43,6 +43,27 @@ pub fn lens_covered() -> PathBuf {
     made("lens_covered.mp4", &format!("{input} {cover} -t 50 {CAMERA}"))
 }
 
+/// An empty picture for 4 s, then people for 12 s, as four kinds of cameras code them; of the last one 10 s have more
+/// bytes than a clip may have.
+#[must_use]
+pub fn kinds() -> [(&'static str, PathBuf); 4] {
+    let late = "-t 16 -vf tpad=start_duration=4:color=gray";
+    let x264 = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -sc_threshold 0 -an";
+    let large = format!("{late},scale=1920:1080,fps=15,noise=alls=8:allf=t");
+    [
+        ("high", from_people("kind_high.mp4", &format!("{late} {x264} -profile:v high -bf 0 -g 20"))),
+        ("b-frames", from_people("kind_b_frames.mp4", &format!("{late} {x264} -profile:v high -bf 2 -g 20"))),
+        ("baseline", from_people("kind_baseline.mp4", &format!("{late} {x264} -profile:v baseline -g 20"))),
+        (
+            "large",
+            from_people(
+                "kind_large.mp4",
+                &format!("{large} {x264} -preset ultrafast -bf 0 -g 60 -b:v 3M -maxrate 3M -bufsize 3M"),
+            ),
+        ),
+    ]
+}
+
 /// 10 s of a covered lens.
 #[must_use]
 pub fn covered() -> PathBuf {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kitchen_core::config::CameraConfig;
 use kitchen_vision::camera::{CameraError, CameraSource};
 use kitchen_vision::frame::Frame;
+use kitchen_vision::privacy_mask::PrivacyMask;
 
 use super::{Context, Finding, Name, Reports, Verdict};
 use crate::camera_measure::{Measured, Patience, measure};
@@ -43,7 +44,7 @@ pub(super) async fn check(context: Arc<Context>, index: usize, mut reports: Repo
         let finding = Finding::fail(Fault::SecretUnreadable, path, text!("check-camera-secret"));
         return reports.tell(Name::CameraAuth, finding);
     }
-    match Box::pin(measure(&source, LOOK)).await {
+    match Box::pin(measure(&source, &PrivacyMask::new(&camera.privacy_masks), LOOK)).await {
         Ok(measured) => {
             reports.tell(Name::CameraAuth, let_in(camera, &source));
             reports.tell(Name::CameraCodec, Finding::ok(codec(&measured)));

@@ -9,6 +9,7 @@ use kitchen_core::config::{CameraConfig, Config, Transport};
 use kitchen_core::time::Wall;
 use kitchen_vision::camera::{CameraError, CameraSource};
 use kitchen_vision::picture;
+use kitchen_vision::privacy_mask::PrivacyMask;
 use serde_json::{Value, json};
 
 use super::{print_json, print_line};
@@ -46,7 +47,10 @@ pub fn probe(cli: &Cli, camera: &str, username: Option<&str>, password_file: Opt
     let outcome = runtime.block_on(async {
         let greeting = source.greet(GREETING).await?;
         let asked = clock::now();
-        Ok((Box::pin(measure(&source, PROBE)).await?, greeting.time.map(|time| offset_s(time, asked))))
+        Ok((
+            Box::pin(measure(&source, &PrivacyMask::new(&config.privacy_masks), PROBE)).await?,
+            greeting.time.map(|time| offset_s(time, asked)),
+        ))
     });
     runtime.shutdown_background();
     progress("");
@@ -65,7 +69,8 @@ pub fn snapshot(cli: &Cli, camera: Option<&str>, out: &Path) -> Result<Exit> {
     let source = CameraSource::new(camera, config_file::password(camera)?)?;
     progress(&text!("camera-opening", address = source.address()));
     let runtime = runtime()?;
-    let measured = runtime.block_on(async { Box::pin(measure(&source, Patience::ONE_PICTURE)).await });
+    let mask = PrivacyMask::new(&camera.privacy_masks);
+    let measured = runtime.block_on(async { Box::pin(measure(&source, &mask, Patience::ONE_PICTURE)).await });
     runtime.shutdown_background();
     progress("");
     let measured = match measured {

@@ -18,6 +18,7 @@ use kitchen_vision::camera::FileVideo;
 use kitchen_vision::decode::Decoder;
 use kitchen_vision::frame::Frame;
 use kitchen_vision::picture;
+use kitchen_vision::privacy_mask::PrivacyMask;
 use kitchen_vision::stage_timer::StageTimes;
 use serde_json::{Value, json};
 
@@ -56,6 +57,7 @@ struct Replay<'a> {
     analysis: Analysis,
     desk: AlertDesk<Printed<'a>>,
     camera: DeskCamera,
+    mask: PrivacyMask,
     decoding: StageTimes,
     alerting: StageTimes,
 }
@@ -91,6 +93,7 @@ impl<'a> Replay<'a> {
             analysis: Analysis::new(&camera, &rules, &zone, pack, Mono::ZERO),
             desk: AlertDesk::new(printed, config.clip, zone, caps),
             camera: desk_camera,
+            mask: PrivacyMask::new(&camera.privacy_masks),
             video,
             decoding: StageTimes::default(),
             alerting: StageTimes::default(),
@@ -133,7 +136,8 @@ impl<'a> Replay<'a> {
         cut_off.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    fn look(&mut self, mut frame: Frame, began: Instant) -> Result<()> {
+    fn look(&mut self, frame: Frame, began: Instant) -> Result<()> {
+        let mut frame = self.mask.burn(frame);
         frame.captured = video_time(frame.pts_90k);
         let stamp = self.stamp(frame.captured);
         if self.arguments.real_time {
@@ -341,6 +345,13 @@ impl Ledger for Printed<'_> {
     fn attach_clip(&mut self, _: Stamp, alert_id: &MessageId, clip: NewClip, _: AlertBody) -> Result<ClipRef> {
         let (sha256, bytes) = (sha256_hex(&clip.bytes), clip.bytes.len() as u64);
         let clip_id = alert_id.to_string();
-        Ok(ClipRef { clip_id, sha256, bytes, duration_ms: clip.duration_ms, start: clip.start })
+        Ok(ClipRef {
+            clip_id,
+            sha256,
+            bytes,
+            duration_ms: clip.duration_ms,
+            start: clip.start,
+            reencoded: clip.reencoded,
+        })
     }
 }

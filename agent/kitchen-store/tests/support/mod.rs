@@ -65,6 +65,7 @@ pub fn clip(seed: u8) -> NewClip {
         height: 360,
         codec: "avc1.64001f".to_owned(),
         media_type: "video/mp4".to_owned(),
+        reencoded: false,
     }
 }
 

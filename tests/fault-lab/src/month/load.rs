@@ -89,5 +89,6 @@ fn new_clip(bytes: Vec<u8>, stamp: Stamp) -> NewClip {
         height: 360,
         codec: "avc1.64001f".to_owned(),
         media_type: "video/mp4".to_owned(),
+        reencoded: false,
     }
 }

@@ -105,6 +105,7 @@ impl Life<'_> {
             height: 360,
             codec: "avc1.64001f".to_owned(),
             media_type: "video/mp4".to_owned(),
+            reencoded: false,
         };
         let clip = self.store.attach_clip(now, &alert, clip, body)?;
         say(&format!("clip {} {alert} {}", clip.clip_id, clip.sha256));

@@ -14,4 +14,5 @@ pub mod h264;
 pub mod motion;
 pub mod picture;
 pub mod privacy_mask;
+pub mod segment;
 pub mod stage_timer;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use kitchen_core::config::{self, Config};
 use kitchen_core::time::Clock;
 use kitchen_store::{RecordingFolder, Store};
@@ -25,7 +25,7 @@ use self::feed::{Fed, Queue};
 use self::keeper::Keeper;
 use self::masked::{Masked, MaskedError};
 pub use self::state::{CameraRecordingReport, RecordingReport, RecordingState};
-use crate::pipeline::LONGEST_WAIT;
+use crate::pipeline::{LONGEST_WAIT, thread};
 use crate::supervise::{Lease, Pulse, Running, Supervisor};
 
 /// Its thread waits for nothing but the disk, and a second thread would wait for it too: `status` tells of that.
@@ -109,8 +109,7 @@ impl Recording {
                     state.set_failure(Some(keeper::described(&error.into())));
                 }
             };
-            let thread = std::thread::Builder::new().name("recording".to_owned()).spawn(work);
-            Ok(Running { threads: vec![thread.context("can't start thread recording")?], ..Running::default() })
+            Ok(Running { threads: vec![thread("recording", work)?], ..Running::default() })
         };
         supervisor.start_dispensable("recording", PATIENCE, Box::new(start))
     }

@@ -174,3 +174,20 @@ fn a_recording_on_a_small_disk_keeps_a_margin_and_gives_up_only_its_own_oldest()
     });
     agent.assert_running();
 }
+
+#[test]
+fn a_recording_that_panics_is_started_again_in_the_middle_of_the_stream() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path(), &videos::changing_parameters())
+        .environment("FAILPOINTS", "recording=30*off->1*panic->off");
+    let mut agent = Agent::start(config);
+    wait_until(BOUND, "it was started again", || {
+        let status = agent.command(&["status", "--json"]);
+        status.code <= 1 && status.json()["restarts"]["recording"] == 1
+    });
+    let before = files(directory.path()).len();
+    wait_until(BOUND, "it goes on", || files(directory.path()).len() >= before + 2);
+    let status = agent.command(&["status", "--json"]).json();
+    assert_eq!(status["restarts"].as_object().unwrap().len(), 1, "nothing else was touched: {}", status["restarts"]);
+    agent.assert_running();
+}

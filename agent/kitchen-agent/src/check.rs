@@ -5,6 +5,7 @@ mod camera;
 mod detector;
 mod link;
 mod machine;
+mod recording;
 mod store;
 
 use std::collections::BTreeSet;
@@ -65,6 +66,7 @@ checks! {
     DetectorLoad = "detector.load" needs [Config] excused_by [],
     DetectorSpeed = "detector.speed" needs [DetectorLoad] excused_by [Temperature, Power],
     Database = "database" needs [Config] excused_by [Disk],
+    Recording = "recording" needs [Config] excused_by [Disk, Database],
     LinkRoute = "link.route" needs [Config] excused_by [],
     LinkDns = "link.dns" needs [LinkRoute] excused_by [],
     BrokerTls = "broker.tls" needs [LinkDns, Clock, CertificateExpiry] excused_by [],

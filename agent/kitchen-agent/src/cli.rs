@@ -300,8 +300,29 @@ pub enum CameraCommand {
         #[arg(long, value_name = "FILE", default_value = "snapshot.jpg")]
         out: PathBuf,
     },
+    /// A piece of the local recording as MP4
+    #[command(after_help = "Examples:\n  kitchen-agent camera clip stove --from 08:30 --to 08:31 --out lunch.mp4\n  \
+        kitchen-agent camera clip --from 10min --to 9min\n  \
+        kitchen-agent camera clip --from '2026-11-24 08:30' --to '2026-11-24 08:30:20' --json\n\n\
+        At most nine minutes. It begins with the keyframe before; pictures are not encoded anew.")]
+    Clip(ClipArguments),
     /// A picture that is refreshed
     Live(Later),
+}
+
+#[derive(Debug, Args)]
+pub struct ClipArguments {
+    /// The id of a camera [default: the only one]
+    #[arg(value_name = "ID")]
+    pub camera: Option<String>,
+    /// First picture: 10min (ago), 08:30, "2026-11-24 08:30:05"
+    #[arg(long, value_name = "TIME")]
+    pub from: String,
+    /// End, written in the same ways
+    #[arg(long, value_name = "TIME")]
+    pub to: String,
+    #[arg(long, value_name = "FILE", default_value = "clip.mp4")]
+    pub out: PathBuf,
 }
 
 /// How a command ended.

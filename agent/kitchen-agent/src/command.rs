@@ -4,6 +4,7 @@ mod alert_show;
 mod alerts;
 mod bundle;
 mod camera;
+mod camera_clip;
 mod check;
 mod config;
 #[cfg(feature = "demo")]
@@ -60,6 +61,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Camera(CameraCommand::Probe { camera, username, password_file }) => {
             camera::probe(cli, camera, username.as_deref(), password_file.as_deref())
         }
+        Command::Camera(CameraCommand::Clip(arguments)) => camera_clip::run(cli, arguments),
         Command::Camera(CameraCommand::Snapshot { camera, out }) => camera::snapshot(cli, camera.as_deref(), out),
         Command::Config(ConfigCommand::Show) => config::show(cli),
         Command::Config(ConfigCommand::Validate) => config::validate(cli),
@@ -85,7 +87,7 @@ fn record_name(record: &str) -> String {
     text::get_or(&format!("record-{kind}"), kind)
 }
 
-fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => text!("duration-seconds", s = seconds),
         60..3600 => text!("duration-minutes", min = seconds / 60),

@@ -18,6 +18,7 @@ use crate::frame_slot::{FrameSlot, StreamNews};
 use crate::machine::Machine;
 use crate::notice::{Notice, notice};
 use crate::pipeline::LONGEST_WAIT;
+use crate::recording::Feed;
 use crate::status::CameraCounters;
 use crate::supervise::Pulse;
 use crate::{explain, scrub};
@@ -26,6 +27,7 @@ use crate::{explain, scrub};
 pub struct Decoding {
     pub camera: String,
     pub recorder: Arc<Recorder>,
+    pub recording: Option<Feed>,
     pub mask: Arc<PrivacyMask>,
     pub slot: Arc<FrameSlot>,
     pub counters: Arc<CameraCounters>,
@@ -47,15 +49,28 @@ pub fn decode(
         match runtime.block_on(async { tokio::time::timeout(LONGEST_WAIT, events.recv()).await }) {
             Err(_) => {}
             Ok(None) => break,
-            Ok(Some(event)) => decoding.handle_event(event),
+            Ok(Some(event)) => {
+                decoding.record(&event, clock);
+                decoding.handle_event(event);
+            }
         }
     }
 }
 
 impl Decoding {
+    /// Before anything else: what can't be decoded is recorded all the same.
+    fn record(&mut self, event: &CameraEvent, clock: &dyn Clock) {
+        let Some(feed) = &mut self.recording else { return };
+        match event {
+            CameraEvent::Opened(info) => feed.handle_opened(info, clock.mono()),
+            CameraEvent::Unit(unit) => feed.handle_unit(unit),
+            CameraEvent::Lost { .. } => feed.handle_lost(),
+        }
+    }
+
     fn handle_event(&mut self, event: CameraEvent) {
         fail::fail_point!("capture");
-        let Self { camera, recorder, mask, slot, counters, sampler, machine, decoder } = self;
+        let Self { camera, recorder, mask, slot, counters, sampler, machine, decoder, .. } = self;
         sampler.set_pace(machine.pace());
         match event {
             CameraEvent::Opened(info) => {

@@ -50,6 +50,7 @@ faults! {
     DiskFull = "K-STO-02",
     DiskReadOnly = "K-STO-03",
     StateUnwritable = "K-STO-04",
+    RecordingFails = "K-STO-05",
 
     NoRoute = "K-LNK-01",
     NameUnknown = "K-LNK-02",

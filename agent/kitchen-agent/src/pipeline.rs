@@ -41,6 +41,7 @@ use crate::machine::Machine;
 use crate::main_stream::{CloseView, NewestKeyframe};
 use crate::notice::notice;
 use crate::pack::{OBJECTS, Pack};
+use crate::recording::{Feed, Recording};
 use crate::status::{AgentStatus, CameraCounters, DetectorReport};
 use crate::supervise::{Lease, Pulse, Running, Supervisor};
 use crate::{config_file, control, engine_choice, machine, supervise};
@@ -123,13 +124,15 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
         tokio::spawn(watch_machine(Arc::clone(&machine), health, state_dir, Arc::clone(&clock), violations.clone()));
     let mut cameras = Vec::new();
     let mut first = Some(first);
-    for camera in &config.cameras {
+    let recording = Recording::new(&config);
+    let recording_state = recording.state();
+    for (number, camera) in config.cameras.iter().enumerate() {
         let password = config_file::password(camera)?;
         let source = CameraSource::new(camera, password.clone())?;
         let main_stream = CameraSource::main_stream(camera, password)?;
         let stage = CameraStage::new(camera, &source, &config, &rules, &models);
         cameras.push(Arc::clone(&stage.counters));
-        stage.start_capture(&mut supervisor, source, &machine, &clock, &stopped)?;
+        stage.start_capture(&mut supervisor, source, recording.feeds(number), &machine, &clock, &stopped)?;
         let newest = match main_stream {
             Some(source) => Some(stage.start_main_stream(&mut supervisor, source, &clock, &stopped)?),
             None => None,
@@ -141,6 +144,8 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
         };
         stage.start_detect(&mut supervisor, load, newest, &config, &rules, &clock, &violations)?;
     }
+    recording.start(&mut supervisor, &store, &clock, boot_id()?, &stopped)?;
+
     let (link_sender, link) = watch::channel(LinkStatus::default());
     let status = Arc::new(AgentStatus {
         device: config.device.id.clone(),
@@ -157,6 +162,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
         started: clock.stamp(),
         restarts: supervisor.counts(),
         machine,
+        recording: recording_state,
         farewell: OnceLock::new(),
         uplink_pulse: Mutex::default(),
         wake: Arc::clone(&wake),
@@ -262,6 +268,7 @@ impl CameraStage {
         &self,
         supervisor: &mut Supervisor,
         source: CameraSource,
+        feed: impl Fn() -> Option<Feed> + Send + 'static,
         machine: &Arc<Machine>,
         clock: &Arc<dyn Clock>,
         stopped: &watch::Receiver<bool>,
@@ -278,6 +285,7 @@ impl CameraStage {
             let decoding = Decoding {
                 camera: id.clone(),
                 recorder: Arc::clone(&recorder),
+                recording: feed(),
                 mask: Arc::clone(&mask),
                 slot: Arc::clone(&slot),
                 counters: Arc::clone(&counters),
@@ -505,7 +513,7 @@ async fn watch_machine(
     }
 }
 
-fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+pub fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(work).with_context(|| format!("can't start thread {name}"))
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use crate::explain;
 use crate::machine::Machine;
 use crate::notice::Notice;
+use crate::recording::{RecordingReport, RecordingState};
 use crate::supervise::{Pulse, RestartCounts};
 
 /// Counters of one camera's stages.
@@ -95,6 +96,8 @@ pub struct StatusReport {
     /// What slows detection down: heat, voltage, memory. Absent when all is well.
     #[serde(default)]
     pub slowed_by: Option<String>,
+    #[serde(default)]
+    pub recording: Option<RecordingReport>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -155,6 +158,7 @@ pub struct AgentStatus {
     pub started: Stamp,
     pub restarts: RestartCounts,
     pub machine: Arc<Machine>,
+    pub recording: Arc<RecordingState>,
     /// Why the agent ends by itself, once it does.
     pub farewell: OnceLock<String>,
     /// The uplink's sign of life; it is another one after each restart.
@@ -194,6 +198,7 @@ impl AgentStatus {
             temperature_c: crate::health::temperature_c(&crate::health::sysfs()),
             restarts: self.restarts(),
             slowed_by: self.machine.slowed_by(),
+            recording: Some(self.recording.report(&self.store, stamp.mono)),
         }
     }
 
@@ -238,6 +243,7 @@ impl Presence for AgentStatus {
             alerts_today: self.alerts_today(stamp),
             chain_head: self.store.chain_head().ok(),
             restarts: self.restarts(),
+            recording: self.recording.health(&self.store, stamp.mono),
         }
     }
 

@@ -17,6 +17,9 @@ use tracing::{error, info, warn};
 /// How often the stages are looked at.
 const EVERY: Duration = Duration::from_millis(200);
 
+/// A stage that the agent can do without is tried again after so long.
+const REST: Duration = Duration::from_secs(600);
+
 /// A stage's sign of life: when it last made progress.
 #[derive(Clone, Debug)]
 pub struct Pulse {
@@ -81,6 +84,7 @@ struct Stage {
     /// Without progress for so long it hangs.
     patience: Duration,
     start: Start,
+    is_dispensable: bool,
     pulse: Pulse,
     lease: Lease,
     running: Option<Running>,
@@ -113,13 +117,35 @@ impl Supervisor {
     ///
     /// # Errors
     /// When its first start fails.
-    pub fn start(&mut self, name: &str, patience: Duration, mut start: Start) -> Result<()> {
+    pub fn start(&mut self, name: &str, patience: Duration, start: Start) -> Result<()> {
+        self.start_stage(name, patience, start, false)
+    }
+
+    /// Starts a stage without which the agent goes on: one that fails again and again rests, and is tried anew.
+    ///
+    /// # Errors
+    /// When its first start fails.
+    pub fn start_dispensable(&mut self, name: &str, patience: Duration, start: Start) -> Result<()> {
+        self.start_stage(name, patience, start, true)
+    }
+
+    fn start_stage(&mut self, name: &str, patience: Duration, mut start: Start, is_dispensable: bool) -> Result<()> {
         let (now, lease) = (self.clock.mono(), Lease::default());
         let pulse = Pulse::new(now);
         let running = Some(start(pulse.clone(), lease.clone())?);
         let name = name.to_owned();
         let restarts = Restarts::default();
-        self.stages.push(Stage { name, patience, start, pulse, lease, running, restarts, start_at: now });
+        self.stages.push(Stage {
+            is_dispensable,
+            name,
+            patience,
+            start,
+            pulse,
+            lease,
+            running,
+            restarts,
+            start_at: now,
+        });
         Ok(())
     }
 
@@ -145,7 +171,7 @@ impl Supervisor {
                     return Some(hopeless);
                 }
             }
-            if self.stages.iter().all(|stage| stage.running.is_some()) {
+            if self.stages.iter().all(|stage| stage.is_dispensable || stage.running.is_some()) {
                 notify("WATCHDOG=1");
             }
             std::thread::sleep(EVERY);
@@ -193,6 +219,11 @@ impl Stage {
                 let (silent_ms, pause_ms) = (silent.as_millis(), pause.as_millis());
                 warn!(stage = %self.name, what, silent_ms, count, pause_ms, "stage failed, starting it again");
                 self.start_at = now + pause;
+                Ok(())
+            }
+            Verdict::GiveUp if self.is_dispensable => {
+                error!(stage = %self.name, what, count, "stage fails again and again: the agent goes on without it for now");
+                self.start_at = now + REST;
                 Ok(())
             }
             Verdict::GiveUp => {

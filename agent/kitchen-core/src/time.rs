@@ -75,7 +75,13 @@ impl Wall {
         Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    fn timestamp(self) -> jiff::Timestamp {
+    /// This label moved on by `duration`.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    pub(crate) fn timestamp(self) -> jiff::Timestamp {
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
     }
 
@@ -162,6 +168,14 @@ pub struct Stamp {
     pub quality: TimeQuality,
 }
 
+impl Stamp {
+    /// What the wall clock showed, or will show, at another instant of the same boot, were it not set in between.
+    #[must_use]
+    pub fn wall_at(self, at: Mono) -> Wall {
+        if at < self.mono { self.wall.before(self.mono.since(at)) } else { self.wall.after(at.since(self.mono)) }
+    }
+}
+
 /// Where shells take the time from. The only thing that tests replace.
 pub trait Clock: Send + Sync + 'static {
     fn mono(&self) -> Mono;
@@ -170,7 +184,7 @@ pub trait Clock: Send + Sync + 'static {
 
 /// An IANA time zone, e.g. `Asia/Shanghai`, from the database built into the program.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TimeZone(jiff::tz::TimeZone);
+pub struct TimeZone(pub(crate) jiff::tz::TimeZone);
 
 impl TimeZone {
     pub const UTC: Self = Self(jiff::tz::TimeZone::UTC);

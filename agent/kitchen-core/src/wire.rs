@@ -220,6 +220,21 @@ pub struct HeartbeatBody {
     /// How often each stage of the agent failed and was started again since the agent's start.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub restarts: std::collections::BTreeMap<String, u64>,
+    /// Absent where nothing is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingHealth>,
+}
+
+/// How the rolling recording fares: of all cameras together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingHealth {
+    /// `on`, `failing` or `stalled`.
+    pub state: String,
+    /// Seconds of video held.
+    pub held_s: u64,
+    /// Interruptions that the box is to blame for, and the pictures left out by them, since the agent's start.
+    pub gaps: u64,
+    pub dropped: u64,
 }
 
 /// `down/ack`: ids that the district has stored durably.

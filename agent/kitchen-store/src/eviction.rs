@@ -1,5 +1,6 @@
 //! Keeps the store within its quotas, and makes room when the disk is full: clips that the district has, then clips
-//! that wait, then pictures; alerts stay. What waited and had to go is recorded as a loss.
+//! that wait, then the oldest of the recording, then pictures; alerts stay. What waited and had to go is recorded as a
+//! loss.
 //! A file goes after the row that named it: `garbage` says which are left.
 
 use std::collections::HashSet;
@@ -158,16 +159,27 @@ impl Database {
 
     /// Whether anything was freed.
     fn make_room(&mut self, now: Stamp, room: Room) -> bool {
-        for kind in [Kind::Clips, Kind::Snapshots] {
-            let mut tidied = Tidied::default();
-            match self.evict(kind, ROOM_BYTES, "disk_full", now, &mut tidied) {
-                Ok(()) if tidied != Tidied::default() => return true,
-                Ok(()) => {}
-                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "no room made"),
+        let made = |outcome: Result<usize, StoreError>| match outcome {
+            Ok(gone) => gone > 0,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "no room made");
+                false
             }
+        };
+        if made(self.evict_for_room(Kind::Clips, now))
+            || made(self.evict_recording(ROOM_BYTES))
+            || made(self.evict_for_room(Kind::Snapshots, now))
+        {
+            return true;
         }
         self.empty_garbage().is_ok_and(|removed| removed > 0)
             || room == Room::WithReserve && fs::remove_file(&self.layout.reserve).is_ok()
+    }
+
+    fn evict_for_room(&mut self, kind: Kind, now: Stamp) -> Result<usize, StoreError> {
+        let mut tidied = Tidied::default();
+        self.evict(kind, ROOM_BYTES, "disk_full", now, &mut tidied)?;
+        Ok(tidied.clips + tidied.snapshots)
     }
 
     /// Removes files of a kind until so many bytes are free.

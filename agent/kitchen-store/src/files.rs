@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{At as _, StoreError};
 
-const TEMPORARY: &str = "tmp";
+pub(crate) const TEMPORARY: &str = "tmp";
 
 /// The folders and files of a store below its directory.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Layout {
     pub snapshots: PathBuf,
     pub clips: PathBuf,
     pub evidence_key: PathBuf,
+    /// The rolling recording, beside the store's own folder.
+    pub recording: PathBuf,
     /// Bytes that nothing uses, given up when the disk is full so that the database can still be written.
     pub reserve: PathBuf,
 }
@@ -30,6 +32,7 @@ impl Layout {
             snapshots: directory.join("snapshots"),
             clips: directory.join("clips"),
             evidence_key: directory.join("evidence.key"),
+            recording: directory.with_file_name("recording"),
             reserve: directory.join("reserve"),
         }
     }

@@ -1,5 +1,6 @@
 //! What the box remembers: alerts, their records, pictures and clips, and what waits for the district's receipt.
 //! SQLite in `agent.db`, files in `snapshots/` and `clips/`; a file is on the disk before the row that names it.
+//! The rolling recording lies beside it, in `recording/`.
 //! One thread owns the connection. Never reads a clock: stamps come in as arguments.
 
 mod alert_evidence;
@@ -14,6 +15,7 @@ mod identity;
 mod outbox;
 mod outbox_list;
 mod reader;
+mod recording;
 mod rescue;
 mod schema;
 mod store;
@@ -25,4 +27,5 @@ pub use eviction::{Quotas, Tidied};
 pub use outbox::Receipted;
 pub use outbox_list::{OutboxContent, OutboxRow};
 pub use reader::Reader;
+pub use recording::{HeldRecording, Reconciled, RecordingFolder, reconcile};
 pub use store::{OpenOptions, Store};

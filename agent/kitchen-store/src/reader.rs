@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use kitchen_core::outbox::Waiting;
+use kitchen_core::recording::Segment;
 use kitchen_core::time::Wall;
 use kitchen_core::wire::{MessageId, OutboxHealth};
 use rusqlite::{Connection, OpenFlags};
@@ -13,6 +14,7 @@ use crate::database::BUSY_TIMEOUT;
 use crate::error::{During as _, StoreError};
 use crate::files::Layout;
 use crate::outbox_list::{self, OutboxContent, OutboxRow};
+use crate::recording::{self, HeldRecording};
 use crate::{identity, outbox, schema};
 
 /// A store opened for reading only.
@@ -134,6 +136,22 @@ impl Reader {
         let found =
             self.connection.query_row("PRAGMA integrity_check(1)", [], check).during("check", "the database")?;
         Ok((found != "ok").then_some(found))
+    }
+
+    /// The segments that the recording's index names, in order.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn recording(&self) -> Result<Vec<Segment>, StoreError> {
+        recording::all(&self.connection)
+    }
+
+    /// What the recording holds of each camera.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn recording_held(&self) -> Result<Vec<HeldRecording>, StoreError> {
+        recording::held(&self.connection)
     }
 
     /// The time below which the clock shall not start again.

@@ -33,7 +33,8 @@ const THOROUGH_BYTES: u64 = 64 << 20;
 const LARGEST_BYTES: u64 = 4 << 30;
 /// Where a page can't be read, reading goes on this many rows further at most.
 const LONGEST_GAP: i64 = 1 << 20;
-/// Tables with what must not be lost, those first that others refer to.
+/// Tables with what must not be lost, those first that others refer to. The recording's index is made anew from its
+/// files.
 /// The version of the schema that brought the table `chain`.
 const CHAIN_SINCE: u32 = 4;
 const TABLES: [&str; 6] = ["alerts", "records", "snapshots", "clips", "outbox", "chain"];

@@ -98,6 +98,16 @@ CREATE TABLE losses (
     body TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE recording (
+    boot INTEGER NOT NULL,
+    start_uptime_ms INTEGER NOT NULL,
+    camera TEXT NOT NULL,
+    duration_ms INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    file TEXT NOT NULL,
+    PRIMARY KEY (boot, start_uptime_ms, camera)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE compatibility (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     oldest_program INTEGER NOT NULL

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use kitchen_core::alert::{AlertBody, AlertRecord, ClipRef};
 use kitchen_core::evidence::PublicKey;
 use kitchen_core::outbox::{Payload, Waiting};
+use kitchen_core::recording::Segment;
 use kitchen_core::time::{Stamp, Wall};
 use kitchen_core::wire::{ChainHead, ClipReceipt, MessageId, OutboxHealth, Receipt, Session};
 use serde_json::Value;
@@ -22,6 +23,7 @@ use crate::error::{StoreCause, StoreError};
 use crate::eviction::{Quotas, Room, Tidied};
 use crate::outbox::Receipted;
 use crate::reader::Reader;
+use crate::recording::{self, HeldRecording};
 use crate::{chain, identity, outbox, rescue};
 
 /// Calls that may wait for the store's thread; further callers block.
@@ -312,6 +314,27 @@ impl Store {
     /// Call it every few minutes even so: it notes the uptime.
     pub fn expire(&self, now: Stamp) -> Result<usize, StoreError> {
         self.call("expire messages", move |database| database.expire(now))
+    }
+
+    /// The segments that the recording's index names, in order.
+    pub fn recording(&self) -> Result<Vec<Segment>, StoreError> {
+        self.call("list the recording", |database| recording::all(&database.connection))
+    }
+
+    /// The first `limit` of them: those that go next.
+    pub fn oldest_recording(&self, limit: usize) -> Result<Vec<Segment>, StoreError> {
+        self.call("list the recording", move |database| recording::oldest(&database.connection, limit))
+    }
+
+    /// What the recording holds of each camera.
+    pub fn recording_held(&self) -> Result<Vec<HeldRecording>, StoreError> {
+        self.call("measure the recording", |database| recording::held(&database.connection))
+    }
+
+    /// Notes segments as written or removed. Not synced by itself.
+    pub fn note_recording(&self, new: &[Segment], gone: &[Segment]) -> Result<(), StoreError> {
+        let (new, gone) = (new.to_vec(), gone.to_vec());
+        self.call("note the recording", move |database| database.note_recording(&new, &gone))
     }
 
     /// Saves the time below which the clock shall not start again. A failure is logged only.

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use kitchen_core::alert::AlertRecord;
 use kitchen_core::outbox::{OutboxKind, Payload};
+use kitchen_core::recording::Segment;
 use kitchen_core::rules::RuleId;
 use kitchen_core::wire::Envelope;
-use kitchen_store::{Quotas, Store, Tidied};
+use kitchen_store::{Quotas, RecordingFolder, Store, Tidied};
 use serde_json::{Value, json};
 use support::{body, clip, deliver, deliver_clip, later, open, snapshot, stamp};
 use tempfile::tempdir;
@@ -32,6 +33,44 @@ fn losses(store: &Store) -> Vec<Value> {
         _ => None,
     });
     envelopes.filter(|envelope| envelope.kind == "loss").map(|envelope| envelope.body).collect()
+}
+
+/// Segments as the recording's thread writes them.
+fn record(store: &Store, folder: &RecordingFolder, count: i64) -> Vec<Segment> {
+    let segment = |second: i64| Segment {
+        camera: "stove".to_owned(),
+        boot: 1,
+        boot_id: "8f3a2b1c".to_owned(),
+        start: later(second),
+        duration_ms: 10_000,
+        opened: later(0).mono,
+        first_pts_90k: 0,
+        parameters: "0a1b2c3d".to_owned(),
+        bytes: 600_000,
+    };
+    let segments: Vec<Segment> = (1..=count).map(segment).collect();
+    for segment in &segments {
+        folder.write(segment, &vec![5; 600_000]).expect("written");
+    }
+    store.note_recording(&segments, &[]).expect("noted");
+    segments
+}
+
+#[test]
+fn what_was_recorded_is_read_again_by_the_next_start_and_by_a_reader() {
+    let dir = tempdir().expect("tempdir");
+    let (state, folder) = (dir.path().join("store"), RecordingFolder::new(&dir.path().join("recording")));
+    let store = open(&state, "boot-a");
+    let segments = record(&store, &folder, 3);
+    assert_eq!(store.oldest_recording(2).expect("listed"), segments[..2]);
+    store.note_recording(&[], &segments[..1]).expect("noted");
+    drop(store);
+    let reader = Store::read_only(&state).expect("readable");
+    assert_eq!(reader.recording().expect("listed"), segments[1..]);
+    let held = reader.recording_held().expect("measured");
+    assert_eq!((held[0].segments, held[0].bytes, held[0].duration_ms), (2, 1_200_000, 20_000));
+    assert_eq!((held[0].oldest.start, held[0].newest.start), (segments[1].start, segments[2].start));
+    assert_eq!(folder.with_unindexed(reader.recording().expect("listed")).expect("read"), segments, "what has no row");
 }
 
 #[test]

@@ -20,6 +20,8 @@ const VERSION_2: &str = "tests/fixtures/version-2.db";
 
 /// That one after the next step.
 const VERSION_3: &str = "tests/fixtures/version-3.db";
+/// And after the one that brought the evidence chain.
+const VERSION_4: &str = "tests/fixtures/version-4.db";
 
 #[test]
 fn a_database_of_version_1_goes_on_with_what_it_held() {
@@ -34,6 +36,11 @@ fn a_database_of_version_2_goes_on_with_what_it_held() {
 #[test]
 fn a_database_of_version_3_goes_on_with_what_it_held() {
     goes_on(VERSION_3);
+}
+
+#[test]
+fn a_database_of_version_4_goes_on_with_what_it_held() {
+    goes_on(VERSION_4);
 }
 
 fn goes_on(fixture: &str) {

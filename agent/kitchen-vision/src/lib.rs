@@ -16,4 +16,5 @@ pub mod picture;
 pub mod privacy_mask;
 pub mod reencode;
 pub mod scale;
+pub mod segment;
 pub mod stage_timer;

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use kitchen_core::alert::{AlertBody, AlertRecord};
 use kitchen_core::outbox::{OutboxKind, Payload};
+use kitchen_core::recording::Segment;
 use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
 use kitchen_core::wire::Envelope;
-use kitchen_store::{NewClip, NewSnapshot, OpenOptions, Quotas, Store};
+use kitchen_store::{NewClip, NewSnapshot, OpenOptions, Quotas, RecordingFolder, Store, StoreCause};
 use kitchen_test_support::{Disk, alert_body};
 
 fn stamp(second: u64) -> Stamp {
@@ -83,6 +84,49 @@ fn alerts_go_on_when_their_own_clips_have_filled_the_disk() {
     println!("28 MB: 120 alerts kept, {} of 120 clips left", clips.len());
     drop(store);
     assert_eq!(waiting(&open(directory.path()), OutboxKind::Alert).len(), 360);
+}
+
+#[test]
+fn evidence_takes_the_room_of_old_recordings_before_that_of_pictures_and_never_the_other_way_round() {
+    let directory = tempfile::tempdir().unwrap();
+    let _disk = Disk::mount(directory.path(), "size=40m");
+    let folder = RecordingFolder::new(&directory.path().join("recording"));
+    let store = open(&directory.path().join("store"));
+    let kept: usize = (0..5).map(|second| report(&store, second)).sum();
+    assert_eq!(kept, 20);
+    let mut segments = Vec::new();
+    loop {
+        let segment = Segment {
+            camera: "stove".to_owned(),
+            boot: 1,
+            boot_id: "8f3a2b1c".to_owned(),
+            start: stamp(segments.len() as u64),
+            duration_ms: 10_000,
+            opened: Mono::ZERO,
+            first_pts_90k: 0,
+            parameters: "0a1b2c3d".to_owned(),
+            bytes: 600_000,
+        };
+        let Err(error) = folder.write(&segment, &vec![5; 600_000]) else {
+            segments.push(segment);
+            continue;
+        };
+        assert_eq!(error.cause(), StoreCause::DiskFull);
+        break;
+    }
+    store.note_recording(&segments, &[]).unwrap();
+    let (clips, pictures) = (waiting(&store, OutboxKind::Clip), waiting(&store, OutboxKind::Snapshot));
+    assert_eq!((clips.len(), pictures.len()), (5, 5), "the recording took nothing of the evidence's");
+    // 128 KB of pictures each: first the clips that wait go, then the recording, and of the pictures none.
+    for second in 100..160 {
+        let opened = store.open_alert(stamp(second), body(second), Some(snapshot())).unwrap();
+        assert!(opened.snapshot.is_some(), "alert {second} with its picture");
+    }
+    assert_eq!(waiting(&store, OutboxKind::Snapshot).len(), 65);
+    let left = store.recording().unwrap();
+    let gone = segments.len() - left.len();
+    assert!(gone > 0 && left == segments[gone..], "the oldest {gone} of {} went", segments.len());
+    println!("{gone} of {} segments and {} clips made room for 60 alerts", segments.len(), told(&store).len());
 }
 
 /// As after an update, which may bring tables and a key.

@@ -100,6 +100,7 @@ impl Presence for Quiet {
             alerts_today: None,
             chain_head: None,
             restarts: Default::default(),
+            recording: None,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! `agent.toml` for the tests, written key by key as the manual names them, so that a renamed key is noticed.
-//! Every rule is off until a test switches it on.
+//! Every rule and the recording are off until a test switches them on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,8 @@ impl AgentConfig {
             .set("device.state_dir", text(&directory.join("state")))
             .set("device.language", "en")
             .set("detector.models_dir", text(&repository().join("models")))
-            .set("detector.engine", "tract");
+            .set("detector.engine", "tract")
+            .set("recording.enabled", false);
         RuleId::all().fold(config, |config, rule| config.set(&format!("rules.{rule}.enabled"), false))
     }
 

@@ -79,6 +79,19 @@ pub fn frozen() -> PathBuf {
     from_people("frozen.mp4", &format!("{freeze} {encode}"))
 }
 
+/// 6 s in which the stream's parameters change each second, as a camera's do whose settings are changed: each second is
+/// a segment of its own in a recording.
+#[must_use]
+pub fn changing_parameters() -> PathBuf {
+    let second = |references: u8| {
+        let encode = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -bf 0 -g 10 -sc_threshold 0 -an";
+        from_people(&format!("references_{references}.h264"), &format!("-t 1 {encode} -refs {references}"))
+    };
+    let (one, other) = (second(1), second(3));
+    let pair = format!("{}|{}", one.display(), other.display());
+    made("changing_parameters.mp4", &format!("-f h264 -r 10 -i concat:{pair}|{pair}|{pair} -c copy"))
+}
+
 /// Grey noise without anybody.
 #[must_use]
 pub fn empty_room() -> PathBuf {

@@ -105,6 +105,18 @@ help-camera-probe-examples =
 help-camera-snapshot = One picture as JPEG
 help-camera-snapshot-camera = The id of a configured camera [default: the only one]
 help-camera-snapshot-out = Where to write it
+help-camera-clip = A piece of the local recording as MP4
+help-camera-clip-camera = The id of a camera [default: the only one]
+help-camera-clip-from = First picture: 10min (ago), 08:30, "2026-11-24 08:30:05"
+help-camera-clip-to = End, written in the same ways
+help-camera-clip-out = Where to write it
+help-camera-clip-examples =
+    Examples:
+    {"  "}kitchen-agent camera clip stove --from 08:30 --to 08:31 --out lunch.mp4
+    {"  "}kitchen-agent camera clip --from 10min --to 9min
+    {"  "}kitchen-agent camera clip --from '2026-11-24 08:30' --to '2026-11-24 08:30:20' --json
+
+    At most nine minutes. It begins with the keyframe before; pictures are not encoded anew.
 help-camera-live = A picture that is refreshed
 help-outbox = What waits to be sent
 help-outbox-list = What waits, in the order in which it is sent; set-aside messages last

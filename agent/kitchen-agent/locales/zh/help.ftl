@@ -105,6 +105,18 @@ help-camera-probe-examples =
 help-camera-snapshot = 保存一张 JPEG 图片
 help-camera-snapshot-camera = 已配置摄像头的编号 [默认：唯一的一台]
 help-camera-snapshot-out = 保存到哪里
+help-camera-clip = 从本机录像中截取一段 MP4
+help-camera-clip-camera = 摄像头编号 [默认：唯一的一台]
+help-camera-clip-from = 起点：10min（之前）、08:30、"2026-11-24 08:30:05"
+help-camera-clip-to = 终点，写法相同
+help-camera-clip-out = 保存到哪里
+help-camera-clip-examples =
+    示例：
+    {"  "}kitchen-agent camera clip stove --from 08:30 --to 08:31 --out lunch.mp4
+    {"  "}kitchen-agent camera clip --from 10min --to 9min
+    {"  "}kitchen-agent camera clip --from '2026-11-24 08:30' --to '2026-11-24 08:30:20' --json
+
+    最长九分钟。从起点之前的关键帧开始，画面不重新编码。
 help-camera-live = 持续刷新的画面
 help-outbox = 等待发送的消息
 help-outbox-list = 按发送顺序列出等待的消息，已搁置的排在最后

@@ -144,6 +144,7 @@ fn demo_config(folder: &Path, video: &Path, broker: SocketAddr) -> Result<Config
         "camera": [{ "id": "street", "url": url }],
         "rules": { "intrusion": { "enabled": true } },
         "uplink": { "broker": format!("mqtt://{broker}") },
+        "recording": { "enabled": false },
     });
     let text = toml::to_string(&whole)?;
     let mut config = Config::parse(&text, &config_file::environment())?;

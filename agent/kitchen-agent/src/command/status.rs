@@ -9,6 +9,7 @@ use kitchen_core::wire::RuleState;
 use super::{duration, padded, print_json, print_line, rule_name};
 use crate::cli::{Cli, Exit};
 use crate::notice::Notice;
+use crate::recording::RecordingReport;
 use crate::status::{CameraReport, StatusReport};
 use crate::text::{self, text};
 use crate::{config_file, control};
@@ -78,9 +79,12 @@ fn screen(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
         let gigabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e9);
         let mut text = text!("status-disk", free = gigabytes(disk.free_bytes), total = gigabytes(disk.total_bytes));
         if let Some(bytes) = report.written_bytes {
-            text += &written(bytes, report.uptime_s);
+            text += &written(bytes, report.recording.as_ref().map_or(0, |it| it.written_bytes), report.uptime_s);
         }
         lines.push(row(&text!("status-row-disk"), &text));
+    }
+    if let Some(seen) = &report.recording {
+        lines.extend(recording(seen, zone));
     }
     if let Some(temperature) = report.temperature_c {
         let text = text!("status-temperature", degrees = format!("{temperature:.0}"));
@@ -96,15 +100,44 @@ fn screen(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
     lines
 }
 
-/// What the agent wrote; the daily share once it has run for an hour.
-fn written(bytes: u64, uptime_s: u64) -> String {
+/// What the agent wrote beside the recording, with its daily share once it has run for an hour; and the recording.
+fn written(bytes: u64, recording: u64, uptime_s: u64) -> String {
     let megabytes = |bytes: f64| format!("{:.0}", bytes / 1e6);
-    let mut text = text!("status-written", megabytes = megabytes(bytes as f64));
+    let beside = bytes.saturating_sub(recording) as f64;
+    let mut text = text!("status-written", megabytes = megabytes(beside));
     if uptime_s >= 3600 {
-        let daily = bytes as f64 / uptime_s as f64 * 86_400.0;
-        text += &text!("status-written-daily", megabytes = megabytes(daily));
+        text += &text!("status-written-daily", megabytes = megabytes(beside / uptime_s as f64 * 86_400.0));
+    }
+    if recording > 0 {
+        text += &text!("status-written-recording", megabytes = megabytes(recording as f64));
     }
     text
+}
+
+/// What is held, since when, and what was left out.
+fn recording(report: &RecordingReport, zone: &TimeZone) -> Vec<String> {
+    let gigabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e9);
+    let held = duration(report.cameras.iter().map(|camera| camera.held_s).sum());
+    let (bytes, quota) = (gigabytes(report.bytes), gigabytes(report.quota_bytes));
+    let mut text = match report.state.as_str() {
+        "off" => text!("status-recording-off", held = held, gigabytes = bytes),
+        "failing" => text!("status-recording-failing", held = held, gigabytes = bytes, quota = quota),
+        "stalled" => text!("status-recording-stalled", held = held, gigabytes = bytes, quota = quota),
+        _ => text!("status-recording-on", held = held, gigabytes = bytes, quota = quota),
+    };
+    if let Some(oldest) = report.cameras.iter().filter_map(|camera| camera.oldest).min() {
+        text += &text!("status-recording-oldest", time = oldest.local_text(zone));
+    }
+    let mut lines = vec![row(&text!("status-row-recording"), &text)];
+    for camera in report.cameras.iter().filter(|camera| camera.gaps + camera.dropped > 0) {
+        let gaps = text!("status-recording-gaps", camera = camera.id, gaps = camera.gaps, dropped = camera.dropped);
+        lines.push(row("", &gaps));
+    }
+    if report.detail.is_some() {
+        lines.push(row("", &told(report.notice.as_ref(), report.detail.as_deref())));
+        lines.extend(next_step(report.notice.as_ref()));
+    }
+    lines
 }
 
 fn camera(camera: &CameraReport) -> Vec<String> {

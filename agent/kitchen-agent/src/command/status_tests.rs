@@ -4,6 +4,7 @@ use kitchen_core::wire::{CameraHealth, OutboxHealth};
 
 use super::*;
 use crate::explain;
+use crate::recording::CameraRecordingReport;
 use crate::status::{CameraReport, DetectorReport, DiskReport, LinkReport};
 use crate::text::tests::in_both_languages;
 
@@ -68,6 +69,23 @@ fn report() -> StatusReport {
         temperature_c: Some(58.2),
         restarts: std::collections::BTreeMap::new(),
         slowed_by: None,
+        recording: Some(RecordingReport {
+            state: "on".to_owned(),
+            quota_bytes: 8_000_000_000,
+            bytes: 1_340_000_000,
+            written_bytes: 6_100_000,
+            cameras: vec![CameraRecordingReport {
+                id: "stove".to_owned(),
+                held_s: 20_520,
+                bytes: 1_340_000_000,
+                oldest: Some("2026-11-23T23:30:00Z".parse().expect("a time")),
+                newest: Some("2026-11-24T05:12:25Z".parse().expect("a time")),
+                gaps: 2,
+                dropped: 340,
+            }],
+            detail: None,
+            notice: None,
+        }),
     }
 }
 

@@ -308,6 +308,7 @@ impl Presence for TestPresence {
             alerts_today: Some(3),
             chain_head: None,
             restarts: std::collections::BTreeMap::new(),
+            recording: None,
         }
     }
 }

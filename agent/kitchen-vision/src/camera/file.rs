@@ -149,6 +149,12 @@ impl FileVideo {
         self.samples.is_empty()
     }
 
+    /// Whether all pictures of the index lie in the file.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete == self.samples.len()
+    }
+
     /// The units in decode order. `pts_90k` is relative to the start of the video (negative before the start of an
     /// edited file), `received` is the decode time. A cut off file ends with [`CameraError::EndsEarly`].
     ///

@@ -331,7 +331,7 @@ fn a_full_disk() {
     let filler = vec![b'x'; 1 << 20];
     let mut file = fs::File::create(site.state().join("somebody's.log")).unwrap();
     while std::io::Write::write_all(&mut file, &filler).is_ok() {}
-    assert_root(check(&config), "disk", "K-STO-02", &["broker.roundtrip", "service"]);
+    assert_root(check(&config), "disk", "K-STO-02", &["recording", "broker.roundtrip", "service"]);
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn a_disk_that_protects_itself() {
     used_store(&config);
     disk.make_read_only();
     let finished = check(&config);
-    assert_root(finished, "disk", "K-STO-03", &["broker.roundtrip", "service"]);
+    assert_root(finished, "disk", "K-STO-03", &["recording", "broker.roundtrip", "service"]);
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn a_damaged_database() {
     assert!(bytes.len() > 8192, "several pages");
     bytes[4096..8192].fill(0xa5);
     fs::write(&database, bytes).unwrap();
-    assert_root(check(&config), "database", "K-STO-01", &["broker.roundtrip", "service"]);
+    assert_root(check(&config), "database", "K-STO-01", &["recording", "broker.roundtrip", "service"]);
 }
 
 /// A copy of the model pack, changed by `change`.

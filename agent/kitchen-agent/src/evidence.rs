@@ -24,6 +24,8 @@ const RING_BYTES: usize = 24 * 1024 * 1024;
 const MAIN_RING_BYTES: usize = 16 * 1024 * 1024;
 /// What a ring holds beyond the time asked for: it begins at a keyframe.
 const RING_MARGIN: Duration = Duration::from_secs(5);
+/// A masked clip may have so many bytes however few the camera's own has.
+const ENOUGH_BYTES: u64 = 100_000;
 /// A stream that ends so much before a clip does was lost on the way.
 const LATE: Duration = Duration::from_secs(1);
 
@@ -210,6 +212,8 @@ impl ClipMaterial {
                 return Ok(CutClip { clip, start, reencoded: None });
             }
         }
+        // A camera codes as well as we do: a masked clip has no use for many more bytes than its own has.
+        let max_bytes = max_bytes.min((coded + coded / 4).max(ENOUGH_BYTES));
         let Reencoded { clip, start, report } =
             reencode(&units, &info, &Wanted { mask: &mask, from, max_bytes }).map_err(|error| error.to_string())?;
         Ok(CutClip { clip, start, reencoded: Some(report) })

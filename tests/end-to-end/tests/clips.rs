@@ -128,7 +128,7 @@ fn every_camera_s_clip_plays_at_the_district_and_shows_how_it_began() {
         let seen = look(&mut browser, &clip.path, &[clip.began_s - 1.5, clip.began_s + 1.0]);
         let spread = |index: usize, place: &str| seen["looks"][index][place]["spread"].as_f64().unwrap();
         assert!((seen["duration"].as_f64().unwrap() - clip.duration_s).abs() < 0.2, "{kind}: {seen:#}");
-        assert!(spread(0, "all") < 15.0 && spread(1, "all") > 30.0, "{kind}: {seen:#}");
+        assert!(spread(0, "all") < 30.0 && spread(1, "all") > 40.0, "{kind}: {seen:#}");
         if *kind == "masked" {
             assert!(seen["looks"][1]["corner"]["mean"].as_f64().unwrap() < 60.0, "{seen:#}");
             assert!(spread(1, "corner") < 6.0, "something shows below the mask: {seen:#}");

@@ -60,6 +60,9 @@ pub struct Search {
     at: usize,
     quantisers: (u8, u8),
     beginning: f32,
+    /// With two quantisers: the longest beginning that fitted, and the shortest that did not, with their bytes.
+    shorter: (f32, f32),
+    longer: (f32, f32),
     /// Of this shape: the finest quantiser that fitted, and the coarsest that did not, with their bytes.
     below: Option<(u8, f32)>,
     above: Option<(u8, f32)>,
@@ -95,6 +98,8 @@ impl Search {
             at,
             quantisers: (USUAL, USUAL),
             beginning: 1.0,
+            shorter: (0.0, 0.0),
+            longer: (1.0, 0.0),
             below: None,
             above: None,
             last: None,
@@ -132,7 +137,9 @@ impl Search {
         }
         let (finest, coarsest) = self.quantisers;
         if finest < coarsest {
-            self.move_boundary(bytes);
+            let side = if fits { &mut self.shorter } else { &mut self.longer };
+            *side = (self.beginning, bytes);
+            self.move_boundary();
         } else if fits {
             self.below = Some((finest, bytes));
         } else {
@@ -149,10 +156,10 @@ impl Search {
 
     /// From one quantiser to the next the bytes change by a tenth: what lies between comes from where one ends and the
     /// next begins.
-    fn move_boundary(&mut self, bytes: f32) {
-        let (Some((_, most)), Some((_, least))) = (self.above, self.below) else { return };
-        let missing = (self.max_bytes * AIM_SHARE - bytes) / (most - least).max(1.0);
-        self.beginning = (self.beginning + missing).clamp(0.02, 0.98);
+    fn move_boundary(&mut self) {
+        let ((short, few), (long, many)) = (self.shorter, self.longer);
+        let share = (self.max_bytes * AIM_SHARE - few) / (many - few).max(1.0);
+        self.beginning = short + (long - short) * share.clamp(0.1, 0.9);
     }
 
     /// The next quantiser, or the next shape.
@@ -173,9 +180,9 @@ impl Search {
         let least = self.above.map_or(LEAST_QUANTISER, |(quantiser, _)| quantiser + 1);
         let most = self.below.map_or(MOST_QUANTISER, |(quantiser, _)| quantiser.saturating_sub(1));
         self.quantisers = match (self.above, self.below) {
-            (Some((above, _)), Some((below, least))) if below <= above + 1 => {
-                self.beginning = 0.0;
-                self.move_boundary(least);
+            (Some((above, many)), Some((below, few))) if below <= above + 1 => {
+                (self.shorter, self.longer) = ((0.0, few), (1.0, many));
+                self.move_boundary();
                 (above, below)
             }
             _ if least > most => return self.is_over = true,
@@ -253,7 +260,9 @@ mod tests {
             let at = |quantiser: u8| gain * pixels * 0.008 * (-step * (f32::from(quantiser) - 30.0)).exp();
             let (first, second) = attempt.quantisers;
             let keyframe = if first == second { 0.0 } else { 0.03 * at(second) };
-            let bytes = at(first) * attempt.beginning + at(second) * (1.0 - attempt.beginning) + keyframe;
+            // The clip's end takes more than its beginning.
+            let beginning = attempt.beginning.powi(3);
+            let bytes = at(first) * beginning + at(second) * (1.0 - beginning) + keyframe;
             let bytes = bytes as u64 + 3000;
             if search.handle_bytes(bytes) {
                 best = bytes;

@@ -17,7 +17,8 @@ use kitchen_store::{NewClip, NewSnapshot, OpenedAlert};
 use tracing::{error, info, warn};
 
 use crate::analysis::Sight;
-use crate::evidence::{self, CutClip, Held, Recorder};
+use crate::evidence::{CutClip, Held, Recorder};
+use crate::snapshot::Photographer;
 
 /// A commit that fails is tried so often, so far apart, before the alert is given up with an error.
 const COMMIT_TRIES: u32 = 12;
@@ -66,13 +67,14 @@ pub struct AlertDesk<L> {
     clip: ClipConfig,
     zone: TimeZone,
     caps: DailyCaps,
+    photographer: Photographer,
     open: BTreeMap<(String, ViolationKey), OpenAlert>,
     clips: Vec<PendingClip>,
 }
 
 impl<L: Ledger> AlertDesk<L> {
-    pub fn new(ledger: L, clip: ClipConfig, zone: TimeZone, caps: DailyCaps) -> Self {
-        Self { ledger, clip, zone, caps, open: BTreeMap::new(), clips: Vec::new() }
+    pub fn new(ledger: L, clip: ClipConfig, zone: TimeZone, caps: DailyCaps, photographer: Photographer) -> Self {
+        Self { ledger, clip, zone, caps, photographer, open: BTreeMap::new(), clips: Vec::new() }
     }
 
     /// Takes one violation. For one that opens it answers whether an alert was raised.
@@ -176,7 +178,8 @@ impl<L: Ledger> AlertDesk<L> {
             detail,
         };
         let held = self.hold(camera, settings, tier, began, stamp, &mut body);
-        let pictures = sight.filter(|_| settings.evidence != EvidenceKind::None).map(evidence::snapshot).transpose();
+        let sight = sight.filter(|_| settings.evidence != EvidenceKind::None);
+        let pictures = sight.map(|sight| self.photographer.snapshot(&camera.id, key, sight)).transpose();
         let snapshot = pictures.unwrap_or_else(|error| {
             error!(camera = %camera.id, error = format!("{error:#}"), "no picture for this alert");
             None

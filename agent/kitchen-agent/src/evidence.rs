@@ -1,34 +1,19 @@
-//! What proves a violation: pictures from the frame that shows it best, and a clip of encoded access units.
+//! What proves a violation beside its pictures: a clip of encoded access units.
 //! The encoded stream is kept in memory only, in a ring that begins at a keyframe.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
 use kitchen_core::config::ClipConfig;
 use kitchen_core::time::Mono;
-use kitchen_store::NewSnapshot;
 use kitchen_vision::access_unit::{AccessUnit, StreamInfo};
 use kitchen_vision::clip::{self, Clip};
 use kitchen_vision::gop_ring::GopRing;
-use kitchen_vision::picture;
-
-use crate::analysis::Sight;
 
 /// Most that the ring of one camera takes in memory; two minutes at 1.5 Mbit/s.
 const RING_BYTES: usize = 24 * 1024 * 1024;
 /// What a ring holds beyond the time asked for: it begins at a keyframe.
 const RING_MARGIN: Duration = Duration::from_secs(5);
-
-/// The picture for the district with boxes, and the clean original that stays on the box.
-///
-/// # Errors
-/// When a picture can't be encoded.
-pub fn snapshot(sight: &Sight) -> Result<NewSnapshot> {
-    let sent = picture::annotate(&sight.frame, &sight.boxes, picture::ALERT_BYTES)?;
-    let original = picture::clean(&sight.frame)?;
-    Ok(NewSnapshot { sent: sent.bytes, original: original.bytes, width: sent.width, height: sent.height })
-}
 
 /// The encoded stream of one camera in memory.
 pub struct Recorder {

@@ -29,6 +29,7 @@ mod notice;
 mod pack;
 mod pipeline;
 mod scrub;
+mod snapshot;
 mod status;
 mod supervise;
 mod text;

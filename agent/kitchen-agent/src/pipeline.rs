@@ -39,6 +39,7 @@ use crate::machine::Machine;
 use crate::main_stream::{CloseView, NewestKeyframe};
 use crate::notice::notice;
 use crate::pack::{OBJECTS, Pack};
+use crate::snapshot::Photographer;
 use crate::status::{AgentStatus, CameraCounters, DetectorReport};
 use crate::supervise::{Lease, Pulse, Running, Supervisor};
 use crate::{config_file, control, engine_choice, machine, supervise};
@@ -374,7 +375,7 @@ fn start_desk(
     let zone = config.time_zone();
     let caps = todays_caps(store, &zone, clock.stamp())?;
     let ledger = StoredLedger { store: store.clone(), wake: Arc::clone(wake) };
-    let mut desk = AlertDesk::new(ledger, config.clip, zone, caps);
+    let mut desk = AlertDesk::new(ledger, config.clip, zone, caps, Photographer::new(config));
     let clock = Arc::clone(clock);
     thread("alerts", move || {
         loop {

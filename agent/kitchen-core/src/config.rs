@@ -383,7 +383,6 @@ impl Config {
             }
         };
         note(self.recording != RecordingConfig::default(), "recording");
-        note(self.privacy != PrivacyConfig::default(), "privacy");
         note(self.budget != BudgetConfig::default(), "budget");
         note(!self.uplink.command_key.is_empty(), "uplink.command_key");
         keys

@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod detect;
 mod eval;
+mod live;
 mod log;
 mod model;
 mod outbox;
@@ -57,6 +58,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             camera::probe(cli, camera, username.as_deref(), password_file.as_deref())
         }
         Command::Camera(CameraCommand::Snapshot { camera, out }) => camera::snapshot(cli, camera.as_deref(), out),
+        Command::Camera(CameraCommand::Live { camera, listen }) => live::run(cli, camera.as_deref(), *listen),
         Command::Config(ConfigCommand::Show) => config::show(cli),
         Command::Config(ConfigCommand::Validate) => config::validate(cli),
         #[cfg(feature = "demo")]

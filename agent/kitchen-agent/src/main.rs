@@ -22,6 +22,7 @@ mod health;
 mod help;
 mod housekeeping;
 mod language;
+mod live;
 mod log;
 mod machine;
 mod main_stream;

@@ -97,7 +97,15 @@ help-camera-probe-examples =
 help-camera-snapshot = One picture as JPEG
 help-camera-snapshot-camera = The id of a configured camera [default: the only one]
 help-camera-snapshot-out = Where to write it
-help-camera-live = A picture that is refreshed
+help-camera-live = A picture refreshed twice a second, in the terminal or as a page on this machine
+help-camera-live-camera = The id of a configured camera [default: the only one]
+help-camera-live-listen = Serve a page on this loopback address instead of drawing in the terminal
+help-camera-live-examples =
+    Examples:
+    {"  "}sudo kitchen-agent camera live stove
+    {"  "}sudo kitchen-agent camera live stove --listen 127.0.0.1:8090
+
+    From a laptop: ssh -L 8090:127.0.0.1:8090 BOX, then http://127.0.0.1:8090/ in its browser. Ctrl-C ends it.
 help-outbox = What waits to be sent
 help-outbox-list = What waits, in the order in which it is sent; set-aside messages last
 help-outbox-list-limit = At most so many

@@ -97,7 +97,15 @@ help-camera-probe-examples =
 help-camera-snapshot = 保存一张 JPEG 图片
 help-camera-snapshot-camera = 已配置摄像头的编号 [默认：唯一的一台]
 help-camera-snapshot-out = 保存到哪里
-help-camera-live = 持续刷新的画面
+help-camera-live = 每秒刷新两次的画面，显示在终端里，或作为本机网页
+help-camera-live-camera = 已配置摄像头的编号 [默认：唯一的一台]
+help-camera-live-listen = 不在终端里显示，而在这个本机地址上提供网页
+help-camera-live-examples =
+    示例：
+    {"  "}sudo kitchen-agent camera live stove
+    {"  "}sudo kitchen-agent camera live stove --listen 127.0.0.1:8090
+
+    用笔记本查看：ssh -L 8090:127.0.0.1:8090 设备，再用浏览器打开 http://127.0.0.1:8090/ 。按 Ctrl-C 结束。
 help-outbox = 等待发送的消息
 help-outbox-list = 按发送顺序列出等待的消息，已搁置的排在最后
 help-outbox-list-limit = 最多显示条数

@@ -27,6 +27,9 @@ CARRIED = {
                        r'#define SQLITE_VERSION\s+"([\d.]+)"', []),
 }
 
+# Fonts built into the program: name, version, licence, and the folder with the font and its licence's text.
+FONTS = [("Noto Sans CJK SC Regular (part)", "2.004", "OFL-1.1", "agent/kitchen-vision/assets/caption-font")]
+
 
 def cargo(*arguments):
     command = ["cargo", *arguments, "--locked"]
@@ -86,13 +89,18 @@ def write_licences(path, packages):
         lines += [f"{model['name']} {model['version']}: {model['licence']} (weights). Rights in the training pictures: "
                   f"{model['data_rights']}.", f"  from: {model['provenance']['base']}",
                   f"  trained on: {model['provenance']['data']}", ""]
-    lines += ["== C libraries carried by crates", ""]
+    lines += ["== Fonts built into the program", ""]
+    lines += [f"{name} {version}: {licence}; its text stands below" for name, version, licence, _ in FONTS]
+    lines += ["", "== C libraries carried by crates", ""]
     for package in packages:
         library = carried_library(package)
         if library:
             lines.append(f"{library['name']} {library['version']}: {library['licence']} (in {package['name']})")
     lines += ["", "The Rust standard library: MIT OR Apache-2.0.", "", "== Crates", ""]
     by_text = {}
+    for name, version, _, folder in FONTS:
+        text = (REPOSITORY / folder / "OFL.txt").read_text().strip()
+        by_text[re.sub(r"\s+", " ", text).lower()] = (text, [f"{name} {version}"])
     for package in packages:
         authors = ", ".join(re.sub(r"\s*<[^>]*>", "", author) for author in package["authors"])
         lines.append(f"{package['name']} {package['version']}: {expression(package)}")
@@ -153,6 +161,12 @@ def write_bill(path, metadata, packages, when):
             components.append(component("library", library["name"], library["version"], library["licence"], found,
                                         purl=found))
             edges[purl(package)].add(found)
+    for name, version, licence, folder in FONTS:
+        reference = f"font/{name.replace(' ', '-')}@{version}"
+        font = next((REPOSITORY / folder).glob("*.otf")).read_bytes()
+        hashes = [{"alg": "SHA-256", "content": hashlib.sha256(font).hexdigest()}]
+        components.append(component("data", name, version, licence, reference, hashes=hashes))
+        edges[main["bom-ref"]].add(reference)
     for model in models():
         reference = f"model/{model['name']}@{model['version']}"
         hashes = [{"alg": "SHA-256", "content": model["sha256"]}]

@@ -18,7 +18,8 @@ use tracing::{error, info, warn};
 
 use crate::analysis::Sight;
 use crate::clip_stage::{ClipJob, ClipOwner, ClipQueue};
-use crate::evidence::{self, CutClip, Held, Recorder};
+use crate::evidence::{CutClip, Held, Recorder};
+use crate::snapshot::Photographer;
 
 /// A commit that fails is tried so often, so far apart, before the alert is given up with an error.
 const COMMIT_TRIES: u32 = 12;
@@ -66,6 +67,7 @@ pub struct AlertDesk<L> {
     clip: ClipConfig,
     zone: TimeZone,
     caps: DailyCaps,
+    photographer: Photographer,
     open: BTreeMap<(String, ViolationKey), OpenAlert>,
     clips: Vec<PendingClip>,
     /// Absent in a replay.
@@ -80,9 +82,10 @@ pub struct AlertDesk<L> {
 const WAITING: usize = 4;
 
 impl<L: Ledger> AlertDesk<L> {
-    pub fn new(ledger: L, clip: ClipConfig, zone: TimeZone, caps: DailyCaps) -> Self {
+    pub fn new(ledger: L, clip: ClipConfig, zone: TimeZone, caps: DailyCaps, photographer: Photographer) -> Self {
         let (clips, waiting, under_way) = (Vec::new(), VecDeque::new(), Vec::new());
-        Self { ledger, clip, zone, caps, open: BTreeMap::new(), clips, queue: None, waiting, under_way }
+        let (open, queue) = (BTreeMap::new(), None);
+        Self { ledger, clip, zone, caps, photographer, open, clips, queue, waiting, under_way }
     }
 
     #[must_use]
@@ -215,7 +218,8 @@ impl<L: Ledger> AlertDesk<L> {
             detail,
         };
         let held = self.hold(camera, settings, tier, began, stamp, &mut body);
-        let pictures = sight.filter(|_| settings.evidence != EvidenceKind::None).map(evidence::snapshot).transpose();
+        let sight = sight.filter(|_| settings.evidence != EvidenceKind::None);
+        let pictures = sight.map(|sight| self.photographer.snapshot(&camera.id, key, sight)).transpose();
         let snapshot = pictures.unwrap_or_else(|error| {
             error!(camera = %camera.id, error = format!("{error:#}"), "no picture for this alert");
             None

@@ -18,18 +18,25 @@ use kitchen_core::watch::{CameraWatch, Sighting, Violation, ViolationKey};
 use kitchen_vision::detect::{Classifier, Detector};
 use kitchen_vision::frame::{Frame, THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, Thumbnail};
 use kitchen_vision::motion::MotionGate;
+use kitchen_vision::picture::quality;
 use kitchen_vision::stage_timer::StageTimes;
 
 use crate::main_stream::CloseView;
 use crate::pack::{self, Pack};
+
+/// Whom the detector misses for so long is still taken for somebody when faces are blurred.
+const FLICKER: Duration = Duration::from_millis(1500);
 
 /// The frame that shows a violation best, with what it shows.
 #[derive(Clone, Debug)]
 pub struct Sight {
     pub frame: Arc<Frame>,
     pub boxes: Vec<Detection>,
+    /// Everything that was seen in this frame, doubtful or not, and who was followed into it and lost from sight.
+    pub seen: Arc<[Detection]>,
     pub at: Stamp,
-    score: f32,
+    /// See [`quality::of`].
+    pub quality: f32,
 }
 
 /// What one frame came to.
@@ -65,6 +72,8 @@ pub struct Analysis {
     sights: HashMap<ViolationKey, Sight>,
     windows: HashMap<RuleId, Duration>,
     previous: Option<Arc<Frame>>,
+    /// Of the newest look; on a still scene it holds for the frames after it.
+    seen: Arc<[Detection]>,
     times: AnalysisTimes,
 }
 
@@ -94,6 +103,7 @@ impl Analysis {
             sights: HashMap::new(),
             windows: rules.iter().map(|settings| (settings.rule, settings.window)).collect(),
             previous: None,
+            seen: Arc::default(),
             times: AnalysisTimes::default(),
         }
     }
@@ -120,17 +130,23 @@ impl Analysis {
             let sighting = watch.handle_picture(changed, &grid(&thumbnail), stamp);
             (gate.look(&thumbnail, stamp.mono, pending), sighting)
         });
+        let looked = if run { self.look(&frame, stamp) } else { Ok(None) };
+        // After the look: a picture of a covered lens may show somebody too.
         self.keep(sighting, &frame, stamp);
-        if !run {
-            return Ok(Looked { frame, detections: None, tracks: Vec::new() });
-        }
-        let mut detections = self.detector.detect(&frame)?;
-        self.look_closer(&frame, &mut detections, stamp.mono)?;
+        let (detections, tracks) =
+            looked?.map_or((None, Vec::new()), |(detections, tracks)| (Some(detections), tracks));
+        Ok(Looked { frame, detections, tracks })
+    }
+
+    fn look(&mut self, frame: &Arc<Frame>, stamp: Stamp) -> Result<Option<(Vec<Detection>, Vec<Track>)>> {
+        let mut detections = self.detector.detect(frame)?;
+        self.look_closer(frame, &mut detections, stamp.mono)?;
         let mut tracks = self.times.track.measure(|| self.tracker.handle_detections(&detections, stamp.mono));
-        self.judge(&frame, &mut tracks, stamp.mono)?;
+        self.seen = detections.iter().copied().chain(self.tracker.lost_from_sight(stamp.mono, FLICKER)).collect();
+        self.judge(frame, &mut tracks, stamp.mono)?;
         let sightings = self.times.rules.measure(|| self.watch.handle_tracks(&tracks, stamp));
-        self.keep(sightings, &frame, stamp);
-        Ok(Looked { frame, detections: Some(detections), tracks })
+        self.keep(sightings, frame, stamp);
+        Ok(Some((detections, tracks)))
     }
 
     /// Adds what one place shows at its own resolution: of the main stream where there is one, else of this frame if
@@ -213,12 +229,15 @@ impl Analysis {
     /// Keeps the frame for each violation that it shows better than the frame kept before, within one window.
     fn keep(&mut self, sightings: impl IntoIterator<Item = Sighting>, frame: &Arc<Frame>, stamp: Stamp) {
         for Sighting { key, score, boxes } in sightings {
-            let score = score.unwrap_or(1.0);
+            let quality = quality::of(frame, &boxes, score.unwrap_or(1.0));
             let window = self.windows.get(&key.rule).copied().unwrap_or_default();
-            let better =
-                self.sights.get(&key).is_none_or(|kept| score > kept.score || stamp.mono.since(kept.at.mono) > window);
+            let better = self
+                .sights
+                .get(&key)
+                .is_none_or(|kept| quality > kept.quality || stamp.mono.since(kept.at.mono) > window);
             if better {
-                self.sights.insert(key, Sight { frame: Arc::clone(frame), boxes, at: stamp, score });
+                let (frame, seen) = (Arc::clone(frame), Arc::clone(&self.seen));
+                self.sights.insert(key, Sight { frame, boxes, seen, at: stamp, quality });
             }
         }
         let watch = &self.watch;

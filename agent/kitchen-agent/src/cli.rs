@@ -306,8 +306,18 @@ pub enum CameraCommand {
         kitchen-agent camera clip --from '2026-11-24 08:30' --to '2026-11-24 08:30:20' --json\n\n\
         At most nine minutes. It begins with the keyframe before; pictures are not encoded anew.")]
     Clip(ClipArguments),
-    /// A picture that is refreshed
-    Live(Later),
+    /// A picture refreshed twice a second, in the terminal or as a page on this machine
+    #[command(after_help = "Examples:\n  sudo kitchen-agent camera live stove\n  \
+        sudo kitchen-agent camera live stove --listen 127.0.0.1:8090\n\n\
+        From a laptop: ssh -L 8090:127.0.0.1:8090 BOX, then http://127.0.0.1:8090/ in its browser. Ctrl-C ends it.")]
+    Live {
+        /// The id of a configured camera [default: the only one]
+        #[arg(value_name = "ID")]
+        camera: Option<String>,
+        /// Serve a page on this loopback address instead of drawing in the terminal
+        #[arg(long, value_name = "127.0.0.1:PORT")]
+        listen: Option<std::net::SocketAddr>,
+    },
 }
 
 #[derive(Debug, Args)]

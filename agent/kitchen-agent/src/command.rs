@@ -12,6 +12,7 @@ mod demo;
 mod detect;
 mod eval;
 mod export;
+mod live;
 mod log;
 mod model;
 mod outbox;
@@ -63,6 +64,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         }
         Command::Camera(CameraCommand::Clip(arguments)) => camera_clip::run(cli, arguments),
         Command::Camera(CameraCommand::Snapshot { camera, out }) => camera::snapshot(cli, camera.as_deref(), out),
+        Command::Camera(CameraCommand::Live { camera, listen }) => live::run(cli, camera.as_deref(), *listen),
         Command::Config(ConfigCommand::Show) => config::show(cli),
         Command::Config(ConfigCommand::Validate) => config::validate(cli),
         #[cfg(feature = "demo")]

@@ -44,7 +44,7 @@ impl DeskJob {
         let asked = self.asked();
         let handled = catch_unwind(AssertUnwindSafe(|| self.hand_to(desk)));
         let raised = handled.unwrap_or_else(|_| {
-            error!("the alert desk panicked: one violation or clip is lost");
+            error!("the alert desk panicked: one violation is lost");
             Some(false)
         });
         if let Some(((key, answers), raised)) = asked.zip(raised) {

@@ -1,22 +1,17 @@
-//! What proves a violation: pictures from the frame that shows it best, and a clip of encoded access units.
+//! What proves a violation beside its pictures: a clip of encoded access units.
 //! The encoded streams are kept in memory only, in rings that begin at a keyframe.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
 use kitchen_core::config::ClipConfig;
 use kitchen_core::time::Mono;
-use kitchen_store::NewSnapshot;
 use kitchen_vision::access_unit::{AccessUnit, StreamInfo};
 use kitchen_vision::camera::CameraEvent;
 use kitchen_vision::clip::{self, Clip};
 use kitchen_vision::gop_ring::GopRing;
-use kitchen_vision::picture;
 use kitchen_vision::privacy_mask::PrivacyMask;
 use kitchen_vision::reencode::{Reencoded, Report, Wanted, reencode};
-
-use crate::analysis::Sight;
 
 /// Most that the sub-stream's ring of one camera takes in memory; two minutes at 1.5 Mbit/s.
 const RING_BYTES: usize = 24 * 1024 * 1024;
@@ -28,16 +23,6 @@ const RING_MARGIN: Duration = Duration::from_secs(5);
 const ENOUGH_BYTES: u64 = 100_000;
 /// A stream that ends so much before a clip does was lost on the way.
 const LATE: Duration = Duration::from_secs(1);
-
-/// The picture for the district with boxes, and the clean original that stays on the box.
-///
-/// # Errors
-/// When a picture can't be encoded.
-pub fn snapshot(sight: &Sight) -> Result<NewSnapshot> {
-    let sent = picture::annotate(&sight.frame, &sight.boxes, picture::ALERT_BYTES)?;
-    let original = picture::clean(&sight.frame)?;
-    Ok(NewSnapshot { sent: sent.bytes, original: original.bytes, width: sent.width, height: sent.height })
-}
 
 /// The encoded streams of one camera in memory.
 pub struct Recorder {

@@ -42,6 +42,7 @@ use crate::main_stream::{CloseView, NewestKeyframe};
 use crate::notice::notice;
 use crate::pack::{OBJECTS, Pack};
 use crate::recording::{Feed, Recording};
+use crate::snapshot::Photographer;
 use crate::status::{AgentStatus, CameraCounters, DetectorReport};
 use crate::supervise::{Lease, Pulse, Running, Supervisor};
 use crate::{config_file, control, engine_choice, machine, supervise};
@@ -390,7 +391,7 @@ fn start_desk(
     let zone = config.time_zone();
     let caps = todays_caps(store, &zone, clock.stamp())?;
     let ledger = StoredLedger { store: store.clone(), wake: Arc::clone(wake) };
-    let mut desk = AlertDesk::new(ledger, config.clip, zone, caps).with_clips(clips);
+    let mut desk = AlertDesk::new(ledger, config.clip, zone, caps, Photographer::new(config)).with_clips(clips);
     let clock = Arc::clone(clock);
     thread("alerts", move || {
         let mut until = None;

@@ -382,7 +382,6 @@ impl Config {
                 keys.push(key.to_owned());
             }
         };
-        note(self.privacy != PrivacyConfig::default(), "privacy");
         note(self.budget != BudgetConfig::default(), "budget");
         note(!self.uplink.command_key.is_empty(), "uplink.command_key");
         keys

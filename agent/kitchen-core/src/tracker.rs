@@ -89,6 +89,14 @@ impl Tracker {
         self.tracked.iter().filter(|t| t.track.last_seen == now).map(|t| t.track.clone()).collect()
     }
 
+    /// What the latest look did not see but one within `lately` did, where it should be by now.
+    pub fn lost_from_sight(&self, now: Mono, lately: Duration) -> impl Iterator<Item = Detection> {
+        let is_lost =
+            move |tracked: &&Tracked| tracked.track.last_seen < now && now.since(tracked.track.last_seen) <= lately;
+        let lost = self.tracked.iter().filter(is_lost);
+        lost.map(|tracked| Detection { rect: tracked.motion.rect(), ..tracked.track.detection() })
+    }
+
     /// Matches `detections` with the tracks in `unmatched`, takes matched ones out of it, and returns what is left.
     fn associate(
         &mut self,
@@ -383,5 +391,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn who_was_lost_from_sight_is_told_for_a_while_where_he_should_be() {
+        let mut tracker = Tracker::default();
+        let person = |x| Detection { label: Label::Person, score: 0.9, rect: Rect::new(x, 0.2, 0.1, 0.5) };
+        for (look, x) in [0.1, 0.12, 0.14, 0.16].into_iter().enumerate() {
+            tracker.handle_detections(&[person(x)], Mono::from_millis(look as u64 * 500));
+        }
+        let lost = |tracker: &Tracker, ms| {
+            let lately = Duration::from_millis(1500);
+            tracker.lost_from_sight(Mono::from_millis(ms), lately).collect::<Vec<_>>()
+        };
+        assert!(lost(&tracker, 1500).is_empty(), "he is in sight");
+        tracker.handle_detections(&[], Mono::from_millis(2000));
+        let [seen] = lost(&tracker, 2000)[..] else { panic!("one is lost") };
+        assert!(seen.label == Label::Person && (0.16..0.22).contains(&seen.rect.x), "{seen:?}");
+        tracker.handle_detections(&[], Mono::from_millis(3500));
+        assert!(lost(&tracker, 3500).is_empty());
     }
 }

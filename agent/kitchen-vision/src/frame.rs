@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use kitchen_core::detection::Rect;
 use kitchen_core::time::Mono;
 
 /// Cells of a [`Thumbnail`].
@@ -155,26 +156,70 @@ impl Frame {
     /// or covered one. Noise raises it.
     #[must_use]
     pub fn sharpness(&self) -> f32 {
-        let width = self.width as usize;
-        let rows: Vec<&[u8]> = self.y().chunks_exact(width).collect();
-        let (mut count, mut sum, mut squares) = (0_u64, 0_i64, 0_i64);
-        for neighbours in rows.windows(3).step_by(2) {
-            for x in 1..width.saturating_sub(1) {
-                let at = |row: &[u8], x: usize| i64::from(row[x]);
-                let around = at(neighbours[0], x) + at(neighbours[2], x) + at(neighbours[1], x - 1);
-                let value = around + at(neighbours[1], x + 1) - 4 * at(neighbours[1], x);
-                count += 1;
-                sum += value;
-                squares += value * value;
-            }
+        self.sharpness_in(Rect::new(0.0, 0.0, 1.0, 1.0))
+    }
+
+    /// The same of a part (fractions of the picture), on so many of its rows as bound the cost.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "0..1 of a side"
+    )]
+    pub fn sharpness_in(&self, part: Rect) -> f32 {
+        let (width, height) = (self.width as usize, self.height as usize);
+        let part = part.clamped();
+        let pixel = |fraction: f32, side: usize| ((fraction * side as f32).round() as usize).min(side);
+        // The outermost pixels have no neighbours on one side.
+        let (left, right) = (pixel(part.x, width).max(1), pixel(part.x + part.w, width).min(width - 1));
+        let (top, bottom) = (pixel(part.y, height).max(1), pixel(part.y + part.h, height).min(height - 1));
+        if left >= right || top >= bottom {
+            return 0.0;
         }
-        if count == 0 {
+        let step = ((right - left) * (bottom - top) / MEASURED_PIXELS).max(2);
+        let mut measure = Spread::default();
+        for y in (top..bottom).step_by(step) {
+            let row = |y: usize| &self.y()[y * width..][left - 1..=right];
+            measure.add_row(row(y - 1), row(y), row(y + 1));
+        }
+        measure.variance()
+    }
+}
+
+/// About how many pixels a measure of sharpness looks at, at most.
+const MEASURED_PIXELS: usize = 60_000;
+
+/// Collects the Laplacians of rows.
+#[derive(Default)]
+struct Spread {
+    count: u64,
+    sum: i64,
+    squares: i64,
+}
+
+impl Spread {
+    fn add_row(&mut self, above: &[u8], row: &[u8], below: &[u8]) {
+        let (mut sum, mut squares) = (0_i32, 0_i64);
+        for ((around, above), below) in row.windows(3).zip(&above[1..]).zip(&below[1..]) {
+            let [before, here, after] = [around[0], around[1], around[2]].map(i32::from);
+            let value = i32::from(*above) + i32::from(*below) + before + after - 4 * here;
+            sum += value;
+            squares += i64::from(value * value);
+        }
+        self.count += row.len().saturating_sub(2) as u64;
+        self.sum += i64::from(sum);
+        self.squares += squares;
+    }
+
+    fn variance(&self) -> f32 {
+        if self.count == 0 {
             return 0.0;
         }
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a measure, not a count")]
         {
-            let mean = sum as f64 / count as f64;
-            (squares as f64 / count as f64 - mean * mean) as f32
+            let mean = self.sum as f64 / self.count as f64;
+            (self.squares as f64 / self.count as f64 - mean * mean) as f32
         }
     }
 }

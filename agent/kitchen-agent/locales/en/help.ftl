@@ -117,7 +117,15 @@ help-camera-clip-examples =
     {"  "}kitchen-agent camera clip --from '2026-11-24 08:30' --to '2026-11-24 08:30:20' --json
 
     At most nine minutes. It begins with the keyframe before; pictures are not encoded anew.
-help-camera-live = A picture that is refreshed
+help-camera-live = A picture refreshed twice a second, in the terminal or as a page on this machine
+help-camera-live-camera = The id of a configured camera [default: the only one]
+help-camera-live-listen = Serve a page on this loopback address instead of drawing in the terminal
+help-camera-live-examples =
+    Examples:
+    {"  "}sudo kitchen-agent camera live stove
+    {"  "}sudo kitchen-agent camera live stove --listen 127.0.0.1:8090
+
+    From a laptop: ssh -L 8090:127.0.0.1:8090 BOX, then http://127.0.0.1:8090/ in its browser. Ctrl-C ends it.
 help-outbox = What waits to be sent
 help-outbox-list = What waits, in the order in which it is sent; set-aside messages last
 help-outbox-list-limit = At most so many

@@ -117,7 +117,15 @@ help-camera-clip-examples =
     {"  "}kitchen-agent camera clip --from '2026-11-24 08:30' --to '2026-11-24 08:30:20' --json
 
     最长九分钟。从起点之前的关键帧开始，画面不重新编码。
-help-camera-live = 持续刷新的画面
+help-camera-live = 每秒刷新两次的画面，显示在终端里，或作为本机网页
+help-camera-live-camera = 已配置摄像头的编号 [默认：唯一的一台]
+help-camera-live-listen = 不在终端里显示，而在这个本机地址上提供网页
+help-camera-live-examples =
+    示例：
+    {"  "}sudo kitchen-agent camera live stove
+    {"  "}sudo kitchen-agent camera live stove --listen 127.0.0.1:8090
+
+    用笔记本查看：ssh -L 8090:127.0.0.1:8090 设备，再用浏览器打开 http://127.0.0.1:8090/ 。按 Ctrl-C 结束。
 help-outbox = 等待发送的消息
 help-outbox-list = 按发送顺序列出等待的消息，已搁置的排在最后
 help-outbox-list-limit = 最多显示条数

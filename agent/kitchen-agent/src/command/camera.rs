@@ -103,7 +103,7 @@ fn progress(line: &str) {
     }
 }
 
-pub(super) fn configured<'a>(config: &'a Config, id: Option<&str>) -> Result<&'a CameraConfig> {
+pub fn configured<'a>(config: &'a Config, id: Option<&str>) -> Result<&'a CameraConfig> {
     let ids = || config.cameras.iter().map(|camera| camera.id.as_str()).collect::<Vec<_>>().join(" ");
     match (id, config.cameras.as_slice()) {
         (None, [only]) => Ok(only),

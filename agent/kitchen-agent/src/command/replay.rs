@@ -30,6 +30,7 @@ use crate::config_file;
 use crate::notice::notice;
 use crate::pack::{self, Pack};
 use crate::pipeline::running_rules;
+use crate::snapshot::Photographer;
 use crate::text::text;
 
 /// Noon in China: an hour at which nothing is special.
@@ -91,7 +92,7 @@ impl<'a> Replay<'a> {
             decoder: Decoder::new()?,
             sampler: Sampler::new(camera.analyse_fps),
             analysis: Analysis::new(&camera, &rules, &zone, pack, Mono::ZERO),
-            desk: AlertDesk::new(printed, config.clip, zone, caps),
+            desk: AlertDesk::new(printed, config.clip, zone, caps, Photographer::new(config)),
             camera: desk_camera,
             mask: PrivacyMask::new(&camera.privacy_masks),
             video,
@@ -186,7 +187,7 @@ impl<'a> Replay<'a> {
             print_line(&format!("{:>9.3} s  {}", video_ms as f64 / 1000.0, seen.join(", ")));
         }
         if let Some(folder) = &self.arguments.out {
-            let picture = picture::annotate(&looked.frame, detections, usize::MAX)?;
+            let picture = picture::annotate(&looked.frame, detections)?;
             write(&folder.join(format!("{}-{video_ms:08}.jpg", self.name)), &picture.bytes)?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use kitchen_core::alert::AlertBody;
 use kitchen_core::time::Clock;
 use kitchen_core::watch::ViolationKey;
@@ -16,6 +16,7 @@ use tracing::{debug, error, info};
 
 use crate::desk_job::DeskJob;
 use crate::evidence::{ClipMaterial, CutClip};
+use crate::pipeline;
 
 /// Clips between the desk and this stage; beyond it the desk keeps them.
 const JOBS: usize = 4;
@@ -59,7 +60,7 @@ impl ClipQueue {
 pub fn start(clock: Arc<dyn Clock>, desk: SyncSender<DeskJob>) -> Result<ClipQueue> {
     let (sender, jobs) = sync_channel(JOBS);
     let work = move || run(&jobs, clock.as_ref(), &desk);
-    std::thread::Builder::new().name("clips".to_owned()).spawn(work).context("can't start thread clips")?;
+    pipeline::thread("clips", work)?;
     Ok(ClipQueue(sender))
 }
 

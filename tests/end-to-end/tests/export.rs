@@ -14,7 +14,8 @@ use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
 use kitchen_store::{NewClip, NewSnapshot, OpenOptions, Store};
 use kitchen_test_support::{
-    Agent, AgentConfig, Certificates, District, Finished, Mosquitto, alert_body, built, in_english, run, videos,
+    Agent, AgentConfig, Browser, Certificates, District, Finished, Mosquitto, alert_body, built, in_english,
+    repository, run, target, videos,
 };
 use serde_json::Value;
 
@@ -106,6 +107,14 @@ fn stamp(second: u64) -> Stamp {
     Stamp { mono: Mono::from_millis(second * 1000), wall, quality: TimeQuality::Ntp }
 }
 
+/// A picture in one colour with a bright stripe.
+fn jpeg(colour: [u8; 3]) -> Vec<u8> {
+    let paint = |_, y| if (100..140).contains(&y) { image::Rgb([250, 250, 250]) } else { image::Rgb(colour) };
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image::RgbImage::from_fn(640, 360, paint).write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
+    bytes.into_inner()
+}
+
 /// Two alerts of one box, their records one after the other's, exported; and the box's key.
 struct Exports {
     directory: tempfile::TempDir,
@@ -121,23 +130,26 @@ impl Exports {
         let store = Store::open(OpenOptions { dir: &folder, device: DEVICE, boot_id: "boot-a" }).unwrap();
         let mut opened = Vec::new();
         for number in 0..2_u8 {
-            let picture = |what: u8| vec![what, number, 7].repeat(50);
-            let snapshot = NewSnapshot { sent: picture(1), original: picture(2), width: 640, height: 360 };
+            let picture = |red: u8| jpeg([red, 60 + number, 90]);
+            let snapshot = NewSnapshot { sent: picture(200), original: picture(40), width: 640, height: 360 };
             let body =
                 AlertBody { clip_status: "recording".to_owned(), ..alert_body(RuleId::Intrusion, stamp(1).wall) };
             let alert = store.open_alert(stamp(1), body.clone(), Some(snapshot)).unwrap();
             let body = AlertBody { alert_id: Some(alert.alert_id.clone()), snapshot: alert.snapshot, ..body };
             opened.push((alert.alert_id, body));
         }
-        for (number, (alert_id, body)) in (0..).zip(&mut opened) {
+        for (number, (alert_id, body)) in opened.iter_mut().enumerate() {
             let clip = NewClip {
-                bytes: vec![3, number].repeat(400),
+                // Longer than a file is: each alert has another one.
+                bytes: [fs::read(videos::b_frames()).unwrap(), vec![0, 0, 0, 8, b'f', b'r', b'e', b'e'].repeat(number)]
+                    .concat(),
                 duration_ms: 10_000,
                 start: stamp(0).wall,
                 width: 640,
                 height: 360,
                 codec: "avc1.64001f".to_owned(),
                 media_type: "video/mp4".to_owned(),
+                reencoded: false,
             };
             body.clip = Some(store.attach_clip(stamp(6), alert_id, clip, body.clone()).unwrap());
             body.clip_status = "attached".to_owned();
@@ -151,7 +163,9 @@ impl Exports {
         drop(store);
         let alerts = opened.iter().map(|(alert_id, _)| alert_id.to_string()).collect();
         let exports = Self { directory, alerts, key };
-        let config = AgentConfig::new(DEVICE, exports.directory.path());
+        let config = AgentConfig::new(DEVICE, exports.directory.path())
+            .set("device.site.name", "老张面馆 <b>&amp;")
+            .set("device.site.town", "城关镇");
         config.write();
         for alert in &exports.alerts {
             let folder = exports.folder(alert);
@@ -272,4 +286,70 @@ fn what_the_box_has_lost_is_told_and_a_damaged_picture_is_no_export() {
     assert!(refused.stderr.contains("is a file"), "{}", refused.stderr);
     let nothing = verify(&exports.directory.path().join("nowhere"), &[]).expect_code(COULD_NOT_CHECK);
     assert!(nothing.stderr.contains("can't read"), "{}", nothing.stderr);
+}
+
+/// What differs from one run to the next, and the fonts of this machine, are no part of the picture.
+const LIKE_EVERY_TIME: &str = "(async () => {
+    const font = new FontFace('caption', 'url(FONT)');
+    document.fonts.add(await font.load());
+    document.body.style.fontFamily = 'caption';
+    for (const code of document.querySelectorAll('code, pre')) code.style.fontFamily = 'caption';
+    for (const code of document.querySelectorAll('code')) code.textContent = 'x'.repeat(code.textContent.length);
+    for (const link of document.querySelectorAll('td a')) link.textContent = link.textContent.replace(/^(record|clip)-.*\\./, '$1-x.');
+    for (const cell of document.querySelectorAll('.number')) cell.textContent = '1';
+    for (const time of document.querySelectorAll('.now')) time.textContent = 'now';
+    const head = document.querySelector('header p');
+    head.textContent = head.textContent.replace(/^\\S+/, 'x');
+    const video = document.querySelector('video');
+    await new Promise(done => { video.onseeked = done; video.currentTime = 1; });
+})()";
+
+#[test]
+fn the_page_of_an_export_opens_offline_and_looks_as_approved() {
+    let exports = Exports::make();
+    let page = exports.folder(&exports.alerts[0]).join("index.html");
+    let mut browser = Browser::start();
+    browser.open(page.to_str().unwrap());
+    let shown = browser.evaluate(
+        "({ pictures: [...document.images].map(image => image.naturalWidth), text: document.body.innerText,
+            seconds: document.querySelector('video').duration, bold: document.querySelectorAll('b').length,
+            elsewhere: performance.getEntriesByType('resource').filter(entry => !entry.name.startsWith('file:')).length })",
+    );
+    assert_eq!(shown["pictures"], serde_json::json!([640, 640]), "{shown:#}");
+    assert!(shown["seconds"].as_f64().is_some_and(|seconds| (9.0..11.0).contains(&seconds)), "{shown:#}");
+    assert_eq!((&shown["elsewhere"], &shown["bold"]), (&0.into(), &0.into()), "nothing from outside, and no markup");
+    let text = shown["text"].as_str().unwrap();
+    for expected in ["非工作时段闯入", "Person outside working hours", "老张面馆 <b>&amp;", "已不再出现", "stove"]
+    {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+    let font = repository().join("agent/kitchen-vision/assets/caption-font/NotoSansCJKsc-Regular-GB2312.otf");
+    browser.evaluate(&LIKE_EVERY_TIME.replace("FONT", &format!("file://{}", font.display())));
+    let taken = exports.directory.path().join("page.png");
+    browser.screenshot(900, &taken);
+    assert_like(&taken, &repository().join("tests/end-to-end/tests/pictures/export.png"));
+}
+
+/// Mean difference of the whole page, in steps of 255: browsers smooth edges in their own ways.
+const PAGE_DIFFERS: f64 = 4.0;
+
+/// With UPDATE_PICTURES=1 the picture is taken as the approved one: look at it before you commit it.
+fn assert_like(taken: &Path, approved: &Path) {
+    if std::env::var_os("UPDATE_PICTURES").is_some() {
+        copy(taken, approved);
+    }
+    let open = |path: &Path| image::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).to_luma8();
+    let (found, expected) = (open(taken), open(approved));
+    let kept = target().join("export-page.png");
+    copy(taken, &kept);
+    let ((width, height), (wanted_width, wanted_height)) = (found.dimensions(), expected.dimensions());
+    assert!(
+        width == wanted_width && height.abs_diff(wanted_height) <= 8,
+        "{width}×{height} instead of {wanted_width}×{wanted_height}: look at {}",
+        kept.display(),
+    );
+    let pixels = found.rows().zip(expected.rows()).flat_map(|(found, expected)| found.zip(expected));
+    let differences = pixels.map(|(found, expected)| u64::from(found[0].abs_diff(expected[0])));
+    let mean = differences.sum::<u64>() as f64 / f64::from(width * height.min(wanted_height));
+    assert!(mean <= PAGE_DIFFERS, "the page differs by {mean:.2}: look at {}", kept.display());
 }

@@ -79,9 +79,12 @@ impl Browser {
         answer["result"]["value"].take()
     }
 
-    /// What the tab shows, as PNG.
-    pub fn screenshot(&mut self, path: &Path) {
-        let answer = self.call("Page.captureScreenshot", &json!({ "format": "png" }));
+    /// The whole page, also what lies below the tab's edge, as PNG; `width` pixels wide.
+    pub fn screenshot(&mut self, width: u32, path: &Path) {
+        let size = json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", &size);
+        let whole = json!({ "format": "png", "captureBeyondViewport": true });
+        let answer = self.call("Page.captureScreenshot", &whole);
         let picture = BASE64_STANDARD.decode(answer["data"].as_str().expect("a picture")).expect("Base64");
         fs::write(path, picture).expect("the test's folder takes files");
     }

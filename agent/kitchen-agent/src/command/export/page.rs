@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
 use crate::cli::Language;
-use crate::text::get_in;
+use crate::text::{self, get_in};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -125,7 +125,7 @@ impl Page<'_> {
                         (row("export-model", &html! { (model.name) " " (model.version) br; code { (model.sha256) } }))
                     }
                     @if let Some(detail) = &body.detail { (row("export-detail", &html! { (detail) })) }
-                    (row("export-clip-status", &html! { (body.clip_status) }))
+                    (row("export-clip-status", &clip_status(&body.clip_status)))
                 }
             }
         }
@@ -148,7 +148,7 @@ impl Page<'_> {
                         @for (entry, record) in self.manifest.records.iter().zip(self.records) {
                             tr {
                                 td { @match entry.number { Some(number) => (number), None => "–" } }
-                                td { (entry.kind) br; code { (entry.id) } }
+                                td { (record_kind(&entry.kind)) br; code { (entry.id) } }
                                 td { @if let Some(stamp) = stamp(record) { (stamp.local_text(&zone)) } }
                                 td { (self.receipt(&entry.id.to_string(), &zone)) }
                             }
@@ -182,7 +182,7 @@ impl Page<'_> {
                     (row("export-key", &html! { code { (self.manifest.key_id) } " (" (KEY) ")" }))
                     @if self.has(CERTIFICATE) { (row("export-certificate", &html! { (CERTIFICATE) })) }
                     (row("export-links", &html! { (links) }))
-                    (row("export-exported", &time(self.manifest.exported_at, &zone)))
+                    (row("export-exported", &html! { span.now { (time(self.manifest.exported_at, &zone)) } }))
                     (row("export-agent", &html! { (self.manifest.agent) }))
                 }
                 h3 { (label("export-files")) }
@@ -199,6 +199,22 @@ impl Page<'_> {
                 } }
             }
         }
+    }
+}
+
+/// `alert.opened` in both languages.
+fn record_kind(kind: &str) -> Markup {
+    let id = format!("record-{}", kind.strip_prefix("alert.").unwrap_or(kind));
+    html! { @if text::has(&id) { (label(&id)) } @else { (kind) } }
+}
+
+/// `failed: <reason>`: the word in both languages, the reason as the record has it.
+fn clip_status(status: &str) -> Markup {
+    let (state, reason) = status.split_once(": ").map_or((status, None), |(state, reason)| (state, Some(reason)));
+    let id = format!("clip-{}", state.replace('_', "-"));
+    html! {
+        @if text::has(&id) { (label(&id)) } @else { (state) }
+        @if let Some(reason) = reason { ": " (reason) }
     }
 }
 

@@ -93,6 +93,8 @@ pub fn reencode(units: &[AccessUnit], info: &StreamInfo, wanted: &Wanted<'_>) ->
 
 /// Seconds between the keyframes of a clip: a player can jump to each.
 const KEYFRAME_S: f32 = 5.0;
+/// The same where the quantiser changes, which takes a keyframe too: another one would cost what the change saves.
+const LONGEST_KEYFRAME_S: f32 = 8.0;
 
 /// With one quantiser the bits have no say; the level in the stream goes by them.
 const ANY_RATE: u32 = 2_000_000;
@@ -133,7 +135,7 @@ impl<'a> Source<'a> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hundred pictures")]
         let count = |share_of: f32, seconds: f32| (share_of * seconds * frame_rate).round().max(1.0) as u32;
         let settings = EncoderSettings {
-            keyframe_interval: count(1.0, KEYFRAME_S),
+            keyframe_interval: count(1.0, if first == second { KEYFRAME_S } else { LONGEST_KEYFRAME_S }),
             colours: Colours::of(self.info),
             quantisers: (first, first),
             ..EncoderSettings::new(ANY_RATE, frame_rate)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The longer checks, for before a release: the tests many times over, 2000 plans of faults, 500 power cuts, 100 simulated
-# months, the fuzzers (on a nightly compiler), the benchmarks, how they compare with libavcodec and ONNX Runtime, and the
-# ARM build and its package under emulators. Several hours, the last part as root.
+# The longer checks, for before a release: the tests many times over, 2000 plans of faults, 500 power cuts, 200 kills of a
+# recording, 100 simulated months, the fuzzers (on a nightly compiler), the benchmarks, how they compare with libavcodec
+# and ONNX Runtime, and the ARM build and its package under emulators. Several hours, the last part as root.
 # With TRAINING_DATA (a folder as models/train/README.md describes it), TRAINING_PYTHON (one with its requirements) and
 # GOLDEN_VIDEO also a short run of each model's recipe.
 set -euo pipefail
@@ -16,6 +16,7 @@ for round in $(seq "$rounds"); do
     tests/run.sh --test survival
 done
 KILLS=1000 tests/run.sh --test kills --no-capture
+RECORDING_KILLS=200 tests/run.sh --test recording --no-capture
 POWER_CUTS=500 tests/run.sh --test store_power_cuts --no-capture
 AGENT_POWER_CUTS=500 tests/run.sh --test agent_power_cuts --run-ignored all --no-capture
 EVERY_FAULT=1 tests/run.sh --test disk_faults --no-capture

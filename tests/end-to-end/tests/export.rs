@@ -81,6 +81,9 @@ fn an_exported_alert_is_proven_by_the_key_that_the_district_keeps() {
     assert_eq!((&proven["alert_id"], &proven["rule"]), (&Value::from(alert_id.as_str()), &Value::from("intrusion")));
     let consistent = verify(&folder, &[]).expect_code(COULD_NOT_CHECK);
     assert!(consistent.stdout.contains("consistent, key not vouched for"), "{}", consistent.stdout);
+    let own_key = folder.join("evidence-key.pem");
+    let own = verify(&folder, &["--key", own_key.to_str().unwrap()]).expect_code(COULD_NOT_CHECK);
+    assert!(own.stdout.contains("lies in the folder itself"), "{}", own.stdout);
     let authority_file = directory.path().join("authority/ca.pem");
     let vouched = verify(&folder, &["--ca", authority_file.to_str().unwrap()]).expect_code(PROVEN);
     assert!(vouched.stdout.contains("✓ proven"), "{}", vouched.stdout);
@@ -141,7 +144,7 @@ impl Exports {
         for (number, (alert_id, body)) in opened.iter_mut().enumerate() {
             let clip = NewClip {
                 // Longer than a file is: each alert has another one.
-                bytes: [fs::read(videos::b_frames()).unwrap(), vec![0, 0, 0, 8, b'f', b'r', b'e', b'e'].repeat(number)]
+                bytes: [fs::read(videos::b_frames()).unwrap(), [0, 0, 0, 8, b'f', b'r', b'e', b'e'].repeat(number)]
                     .concat(),
                 duration_ms: 10_000,
                 start: stamp(0).wall,

@@ -61,6 +61,7 @@ verify-lost = ! { $file } is not in the folder: the box had lost it
 verify-flawed = ✗ NOT PROVEN: { $count } things are wrong
 verify-trusted = ✓ proven: as the box with the key { $key } exported it
 verify-consistent = ? consistent, key not vouched for: bring the key of { $key } from the district (--key FILE)
+verify-own-key = ? consistent, key not vouched for: the key that was given lies in the folder itself; bring the key of { $key } from the district
 verify-no-certificate = ? consistent, key not vouched for: no certificate for { $key } lies in the folder; bring the key (--key FILE)
 verify-no-manifest = is missing: the folder can't be checked as a whole
 verify-manifest-unreadable = can't be read as the list of an export

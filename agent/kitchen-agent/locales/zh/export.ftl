@@ -61,6 +61,7 @@ verify-lost = ! 目录中没有 { $file }：设备已丢失该文件
 verify-flawed = ✗ 未能证明：发现 { $count } 处问题
 verify-trusted = ✓ 已证明：与密钥为 { $key } 的设备所导出的一致
 verify-consistent = ? 内容一致，但密钥无人担保：请向监管平台索取 { $key } 的公钥（--key FILE）
+verify-own-key = ? 内容一致，但密钥无人担保：所给的公钥就在本目录中；请向监管平台索取 { $key } 的公钥
 verify-no-certificate = ? 内容一致，但密钥无人担保：目录中没有 { $key } 的证书；请提供公钥（--key FILE）
 verify-no-manifest = 缺失：无法整体核验本目录
 verify-manifest-unreadable = 不是可读的导出清单

@@ -103,6 +103,7 @@ fn tell(examined: &Examined, flaws: &[SaidFlaw], outcome: Outcome, trusted: &Tru
     print_line(&match (outcome, trusted) {
         (Outcome::Flawed, _) => text!("verify-flawed", count = flaws.len()),
         (Outcome::Trusted, _) => text!("verify-trusted", key = key_id),
+        (Outcome::Consistent, Trusted::OwnKey) => text!("verify-own-key", key = key_id),
         (Outcome::Consistent, Trusted::NoCertificate) => text!("verify-no-certificate", key = key_id),
         (Outcome::Consistent, _) => text!("verify-consistent", key = key_id),
     });

@@ -20,6 +20,8 @@ pub enum Trusted {
     Key(PublicKey),
     /// The verifier brought neither key nor authority.
     Nobody,
+    /// The key that was brought lies in the folder itself, and proves no more than the folder does.
+    OwnKey,
     /// An authority was brought, and the folder has no certificate.
     NoCertificate,
     /// The certificate does not vouch for the folder's box.
@@ -44,6 +46,9 @@ impl Trusted {
 /// When the key or authority that was brought can't be read.
 pub fn from(arguments: &VerifyArguments, folder: &BTreeMap<String, Found>) -> Result<Trusted> {
     if let Some(path) = &arguments.key {
+        if lies_in(path, &arguments.folder) {
+            return Ok(Trusted::OwnKey);
+        }
         let text = read(path)?;
         let key = String::from_utf8_lossy(&text).parse::<PublicKey>().ok();
         return Ok(Trusted::Key(key.with_context(|| text!("verify-key-unreadable", path = path.display()))?));
@@ -60,6 +65,10 @@ pub fn from(arguments: &VerifyArguments, folder: &BTreeMap<String, Found>) -> Re
         Ok(key) => Trusted::Key(key),
         Err(why) => Trusted::Refused(why),
     })
+}
+
+fn lies_in(path: &Path, folder: &Path) -> bool {
+    path.canonicalize().ok().zip(folder.canonicalize().ok()).is_some_and(|(path, folder)| path.starts_with(folder))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

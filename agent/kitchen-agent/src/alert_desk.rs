@@ -13,7 +13,7 @@ use kitchen_core::rules::{EvidenceKind, RuleId};
 use kitchen_core::time::{Mono, Stamp, TimeZone, millis};
 use kitchen_core::watch::{Violation, ViolationKey};
 use kitchen_core::wire::MessageId;
-use kitchen_store::{NewClip, NewSnapshot, OpenedAlert};
+use kitchen_store::{AlertRow, NewClip, NewSnapshot, OpenedAlert};
 use tracing::{error, info, warn};
 
 use crate::analysis::Sight;
@@ -21,6 +21,8 @@ use crate::clip_stage::{ClipJob, ClipOwner, ClipQueue};
 use crate::evidence::{CutClip, Held, Recorder};
 use crate::snapshot::Photographer;
 
+/// The clip of an alert that is still to come.
+const RECORDING: &str = "recording";
 /// A commit that fails is tried so often, so far apart, before the alert is given up with an error.
 const COMMIT_TRIES: u32 = 12;
 const COMMIT_PAUSE: Duration = Duration::from_secs(5);
@@ -263,7 +265,7 @@ impl<L: Ledger> AlertDesk<L> {
                 return None;
             }
         };
-        "recording".clone_into(&mut body.clip_status);
+        RECORDING.clone_into(&mut body.clip_status);
         Some((Arc::clone(recorder), held, began + seconds(self.clip.post_s)))
     }
 
@@ -367,9 +369,19 @@ const BUSY: &str = "too many clips are being made at once";
 
 /// The last record of an alert that an earlier run of the agent left open.
 #[must_use]
-pub fn closed_by_restart(mut body: AlertBody) -> AlertBody {
-    body.reason = Some(CloseReason::Restart);
-    if body.clip_status == "recording" {
+pub fn closed_by_restart(body: AlertBody) -> AlertBody {
+    AlertBody { reason: Some(CloseReason::Restart), ..without_clip(body) }
+}
+
+/// What becomes of the clip of a closed alert that an earlier run was still making; `None` where there was none.
+#[must_use]
+pub fn clip_ended_by_restart(alert: AlertRow) -> Option<AlertBody> {
+    let was_made = alert.closed_at.is_some() && alert.body.clip_status == RECORDING;
+    was_made.then(|| AlertBody { reason: None, ..without_clip(alert.body) })
+}
+
+fn without_clip(mut body: AlertBody) -> AlertBody {
+    if body.clip_status == RECORDING {
         "failed: the agent was started anew before the clip was complete".clone_into(&mut body.clip_status);
     }
     body

@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, info, warn};
 
-use crate::alert_desk::{AlertDesk, DeskCamera, closed_by_restart};
+use crate::alert_desk::{AlertDesk, DeskCamera, clip_ended_by_restart, closed_by_restart};
 use crate::analysing::Analysing;
 use crate::analysis::Analysis;
 use crate::box_side::{StoredLedger, StoredOutbox};
@@ -63,6 +63,8 @@ const STORE_PATIENCE: Duration = Duration::from_secs(30);
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 /// Clips that are being made when the agent stops have so long.
 const CLIP_PATIENCE: Duration = Duration::from_secs(3);
+/// A day's limits, and clips under way, concern no older ones.
+const NEWEST_ALERTS: usize = 200;
 /// How alerts of the box itself name their camera.
 const BOX: &str = "box";
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
@@ -228,6 +230,12 @@ fn open_store(config: &Config, clock: &SystemClock) -> Result<Store> {
     for alert in store.open_alerts()? {
         let body = closed_by_restart(alert.body);
         store.append_alert_record(clock.stamp(), &alert.alert_id, AlertRecord::Closed, body)?;
+    }
+    for alert in store.alerts(NEWEST_ALERTS)? {
+        let alert_id = alert.alert_id.clone();
+        if let Some(body) = clip_ended_by_restart(alert) {
+            store.append_alert_record(clock.stamp(), &alert_id, AlertRecord::Clip, body)?;
+        }
     }
     Ok(store)
 }
@@ -418,7 +426,7 @@ fn start_desk(
 /// What this day has brought already.
 fn todays_caps(store: &Store, zone: &TimeZone, now: Stamp) -> Result<DailyCaps> {
     let day = now.wall.start_of_day(zone);
-    let alerts = store.alerts(200)?.into_iter();
+    let alerts = store.alerts(NEWEST_ALERTS)?.into_iter();
     let raised = alerts.map(|alert| (alert.tier, alert.opened_at.start_of_day(zone), alert.clip.is_some()));
     Ok(DailyCaps::resumed(day, raised))
 }

@@ -24,6 +24,10 @@ struct Site {
 impl Site {
     /// An agent in whose program `fault` is set, e.g. `detect=10*off->1*panic->off`.
     fn with(fault: &str) -> Self {
+        Self::with_rule(fault, INTRUSION)
+    }
+
+    fn with_rule(fault: &str, rule: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let camera = RtspCamera::start(&[("view", &videos::people_after_a_while())]);
         let broker = Mosquitto::start();
@@ -32,7 +36,7 @@ impl Site {
             .rtsp_camera("stove", &camera.url("view"))
             .uplink(&broker)
             .set("uplink.heartbeat_s", 10)
-            .rule("intrusion", INTRUSION)
+            .rule("intrusion", rule)
             .environment("FAILPOINTS", fault);
         let agent = Agent::start(config);
         Self { _camera: camera, _broker: broker, district, agent, _directory: directory }
@@ -180,4 +184,19 @@ fn heat_slows_detection_and_is_reported_until_the_box_has_cooled() {
     assert_eq!(closed["body"]["alert_id"], opened["id"]);
     let status = agent.command(&["status", "--json"]).json();
     assert_eq!(status["slowed_by"], Value::Null, "{status:#}");
+}
+
+#[test]
+fn a_closed_alert_whose_clip_was_under_way_when_the_agent_was_killed_says_that_it_has_none() {
+    let rule = "score = 0.5\nwindow_s = 2\ncool_down_s = 600\nevidence = \"clip\"";
+    let mut site = Site::with_rule("clips=pause", rule);
+    let closed = site.district.wait_for_message(BOUND, "alert.closed", |_| true);
+    assert_eq!(closed["body"]["clip_status"], "recording", "{closed:#}");
+    site.agent.kill();
+    site.agent.restart();
+    let ended = site.district.wait_for_message(BOUND, "alert.clip", |_| true);
+    assert_eq!(ended["body"]["alert_id"], closed["body"]["alert_id"]);
+    let status = ended["body"]["clip_status"].as_str().unwrap();
+    assert!(status.starts_with("failed: the agent was started anew"), "{status}");
+    assert!(ended["body"].get("reason").is_none(), "only a closing record has one: {ended:#}");
 }

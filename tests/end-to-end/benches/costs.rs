@@ -46,6 +46,8 @@ fn main() -> ExitCode {
         std::fs::create_dir_all(&folder).expect("a temporary folder takes folders");
         let config = AgentConfig::new(device, &folder)
             .set("recording.enabled", device == RECORDING)
+            // As the service sets it.
+            .environment("MALLOC_ARENA_MAX", "1")
             .rtsp_camera("stove", &camera.url(view));
         Agent::start(config.uplink(&broker).rule("intrusion", INTRUSION))
     };

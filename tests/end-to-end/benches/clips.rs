@@ -20,9 +20,9 @@ const SPANS_S: [(u64, u64); 3] = [(0, 10), (4, 14), (6, 12)];
 /// Of the bytes that the camera's own clip has, at most.
 const SHARES: [f32; 4] = [0.8, 0.5, 0.25, 0.12];
 const LEAST_BYTES: u64 = 30_000;
-/// The aim, and the share of the clips that reach it: short clips and ones whose end moves most come less near.
+/// The aim, and the share of the clips that reach it.
 const FILLED: f32 = 0.95;
-const LEAST_REACHING: f32 = 0.85;
+const LEAST_REACHING: f32 = 0.95;
 const LEAST_RATIO: f64 = 0.9;
 
 struct Row {

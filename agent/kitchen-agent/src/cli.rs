@@ -195,6 +195,9 @@ pub enum AlertsCommand {
         id: String,
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+        /// With the original picture too, in which nobody's face is blurred
+        #[arg(long)]
+        original: bool,
     },
 }
 

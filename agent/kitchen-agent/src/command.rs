@@ -50,7 +50,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Model(ModelCommand::Eval(arguments)) => eval::run(cli, arguments),
         Command::Alerts(AlertsCommand::List { limit }) => alerts::list(cli, *limit),
         Command::Alerts(AlertsCommand::Show { id }) => alert_show::run(cli, id),
-        Command::Alerts(AlertsCommand::Export { id, folder }) => export::run(cli, id, folder),
+        Command::Alerts(AlertsCommand::Export { id, folder, original }) => export::run(cli, id, folder, *original),
         Command::Verify(arguments) => verify::run(cli, arguments),
         Command::Outbox(OutboxCommand::List { limit }) => outbox::list(cli, *limit),
         Command::Outbox(OutboxCommand::Show { id }) => outbox::show(cli, id),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use kitchen_core::evidence::{Flaw, Hash};
-use kitchen_core::exported::{self, FolderFlaw, Found};
+use kitchen_core::exported::{self, FolderFlaw, Found, MissingReason};
 use sha2::{Digest as _, Sha256};
 
 use crate::text::text;
@@ -82,6 +82,16 @@ pub struct SaidFlaw {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     pub text: String,
+}
+
+/// That a file is not in the folder, and why, in the chosen language.
+#[must_use]
+pub fn missing(file: &str, reason: MissingReason) -> String {
+    match reason {
+        MissingReason::Kept => text!("verify-kept", file = file),
+        MissingReason::Evicted => text!("verify-evicted", file = file),
+        MissingReason::Lost => text!("verify-lost", file = file),
+    }
 }
 
 /// The flaw in the chosen language.

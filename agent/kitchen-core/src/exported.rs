@@ -37,7 +37,7 @@ pub fn clip_file(clip_id: &str) -> String {
     format!("clip-{clip_id}.mp4")
 }
 
-/// Everything that the folder holds, and what can't be in it any more.
+/// Everything that the folder holds, and what is not in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     pub v: u8,
@@ -118,7 +118,7 @@ pub struct FileEntry {
     pub sha256: Hash,
 }
 
-/// A file that a record names and the box has not any more.
+/// A file that a record names and that is not in the folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissingFile {
     pub name: String,
@@ -129,6 +129,8 @@ pub struct MissingFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MissingReason {
+    /// The clean picture, with bystanders' faces: it leaves the box only where that is asked for.
+    Kept,
     /// It had to go, by the quota or on a full disk.
     Evicted,
     /// The box should have it.

@@ -66,7 +66,7 @@ fn an_exported_alert_is_proven_by_the_key_that_the_district_keeps() {
     let alert_id = agent.alerts()[0]["alert_id"].as_str().unwrap().to_owned();
     let folder = directory.path().join("for the inspector");
     let path = folder.to_str().unwrap().to_owned();
-    let exported = agent.command(&["alerts", "export", &alert_id, &path, "--json"]).expect_code(0).json();
+    let exported = agent.command(&["alerts", "export", &alert_id, &path, "--original", "--json"]).expect_code(0).json();
     assert_eq!(exported["flaws"], Value::Array(Vec::new()), "{exported:#}");
     let names: Vec<&str> =
         exported["files"].as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap()).collect();
@@ -97,6 +97,15 @@ fn an_exported_alert_is_proven_by_the_key_that_the_district_keeps() {
     drop(other);
     let twice = agent.command(&["alerts", "export", &alert_id, &path]).expect_code(COULD_NOT_CHECK);
     assert!(twice.stderr.contains("not empty"), "{}", twice.stderr);
+
+    // Unless it is asked for, the picture in which nobody is blurred stays.
+    let blurred = directory.path().join("blurred");
+    let exported = agent.command(&["alerts", "export", &alert_id, blurred.to_str().unwrap(), "--json"]).expect_code(0);
+    let missing = &exported.json()["missing"][0];
+    assert_eq!((missing["name"].as_str(), missing["reason"].as_str()), (Some("original.jpg"), Some("kept")));
+    assert!(blurred.join("snapshot.jpg").is_file() && !blurred.join("original.jpg").exists());
+    let proven = verify(&blurred, &key_argument).expect_code(PROVEN);
+    assert!(proven.stdout.contains("it stays on the box"), "{}", proven.stdout);
 
     // What the district stored is what the folder holds.
     let clip = district.events_of("clip").remove(0);
@@ -172,7 +181,7 @@ impl Exports {
         config.write();
         for alert in &exports.alerts {
             let folder = exports.folder(alert);
-            let _ = config.run(&["alerts", "export", alert, folder.to_str().unwrap()]).expect_code(0);
+            let _ = config.run(&["alerts", "export", alert, folder.to_str().unwrap(), "--original"]).expect_code(0);
         }
         exports
     }
@@ -262,7 +271,7 @@ fn what_the_box_has_lost_is_told_and_a_damaged_picture_is_no_export() {
     let alert = &exports.alerts[0];
     let again = exports.directory.path().join("again");
     let config = AgentConfig::new(DEVICE, exports.directory.path());
-    let export = || config.run(&["alerts", "export", alert, again.to_str().unwrap(), "--json"]);
+    let export = || config.run(&["alerts", "export", alert, again.to_str().unwrap(), "--original", "--json"]);
 
     fs::remove_file(state.join(format!("snapshots/{alert}.original.jpg"))).unwrap();
     let told = export().expect_code(PROVEN).json();

@@ -76,6 +76,7 @@ help-alerts-show-id = Its id, or the beginning of one
 help-alerts-export = Pictures, clip and evidence into a folder that can be verified anywhere, with a page for any browser
 help-alerts-export-id = Its id, or the beginning of one
 help-alerts-export-folder = A new or empty folder
+help-alerts-export-original = With the original picture too, in which nobody's face is blurred
 help-alerts-export-examples =
     Example:
     {"  "}sudo kitchen-agent alerts export k7f3qa.17.42 /media/usb/k7f3qa.17.42

@@ -76,6 +76,7 @@ help-alerts-show-id = 报警编号，或其开头部分
 help-alerts-export = 把图片、视频和证据导出到目录，附浏览器可打开的网页，可在任何地方核验
 help-alerts-export-id = 报警编号，或其开头部分
 help-alerts-export-folder = 新目录或空目录
+help-alerts-export-original = 同时导出原始图片（其中的人脸未作模糊处理）
 help-alerts-export-examples =
     示例：
     {"  "}sudo kitchen-agent alerts export k7f3qa.17.42 /media/usb/k7f3qa.17.42

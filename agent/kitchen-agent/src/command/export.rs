@@ -30,7 +30,7 @@ use crate::{config_file, notice};
 /// Where an enrolment leaves who vouches for the evidence key.
 const OWN_CERTIFICATE: &str = "identity/evidence.pem";
 
-pub fn run(cli: &Cli, id: &str, folder: &Path) -> Result<Exit> {
+pub fn run(cli: &Cli, id: &str, folder: &Path, with_original: bool) -> Result<Exit> {
     let config = config_file::load(cli)?;
     let reader = Store::read_only(&config.device.state_dir.join("store"))?;
     let alert = match alerts::find(&reader, id)? {
@@ -48,7 +48,7 @@ pub fn run(cli: &Cli, id: &str, folder: &Path) -> Result<Exit> {
         _ => {}
     }
     let evidence = reader.alert_evidence(&alert.alert_id)?;
-    let export = Export::begin(&folder)?;
+    let export = Export::begin(&folder, with_original)?;
     let (manifest, examined) = export.write(&config, &alert, &evidence)?;
     export.finish(&folder)?;
     let flaws: Vec<SaidFlaw> = examined.flaws.iter().map(said).collect();
@@ -72,10 +72,7 @@ fn tell(folder: &Path, manifest: &Manifest, flaws: &[SaidFlaw]) {
         print_line(&format!("{bytes:>9}  {name}"));
     }
     for MissingFile { name, reason, .. } in &manifest.missing {
-        print_line(&match reason {
-            MissingReason::Evicted => text!("verify-evicted", file = name),
-            MissingReason::Lost => text!("verify-lost", file = name),
-        });
+        print_line(&exported_folder::missing(name, *reason));
     }
     for SaidFlaw { file, text, .. } in flaws {
         print_line(&format!("✗ {}: {text}", file.as_deref().unwrap_or(MANIFEST)));
@@ -87,15 +84,16 @@ fn tell(folder: &Path, manifest: &Manifest, flaws: &[SaidFlaw]) {
 /// A folder under way beside its place; it goes unless it is finished.
 struct Export {
     folder: PathBuf,
+    with_original: bool,
     is_finished: bool,
 }
 
 impl Export {
-    fn begin(target: &Path) -> Result<Self> {
+    fn begin(target: &Path, with_original: bool) -> Result<Self> {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let folder = target.with_file_name(format!(".{name}.{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| unwritable(&folder))?;
-        Ok(Self { folder, is_finished: false })
+        Ok(Self { folder, with_original, is_finished: false })
     }
 
     fn write(&self, config: &Config, alert: &AlertRow, evidence: &AlertEvidence) -> Result<(Manifest, Examined)> {
@@ -125,7 +123,7 @@ impl Export {
         Ok((manifest, examine(&written, Some(&key))))
     }
 
-    /// A picture or clip that a record names, or that it is not there any more.
+    /// A picture or clip that a record names, or why it is not in the folder.
     fn put_evidence(&self, named: Named, evidence: &AlertEvidence, manifest: &mut Manifest) -> Result<()> {
         let Named { file, sha256, .. } = named;
         let stored = match file.as_str() {
@@ -133,7 +131,8 @@ impl Export {
             ORIGINAL => evidence.original.as_ref(),
             _ => evidence.clips.iter().find(|(clip_id, _)| exported::clip_file(clip_id) == file).map(|(_, clip)| clip),
         };
-        let content = match stored {
+        let is_kept = file == ORIGINAL && !self.with_original;
+        let content = match stored.filter(|_| !is_kept) {
             Some(EvidenceFile { path, is_evicted: false }) => match fs::read(path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(error).with_context(|| text!("verify-unreadable", path = path.display()));
@@ -145,8 +144,11 @@ impl Export {
         match content {
             Some(content) => manifest.files.push(self.put(&file, &content)?),
             None => {
-                let is_evicted = stored.is_some_and(|file| file.is_evicted);
-                let reason = if is_evicted { MissingReason::Evicted } else { MissingReason::Lost };
+                let reason = match stored {
+                    Some(stored) if stored.is_evicted => MissingReason::Evicted,
+                    Some(_) if is_kept => MissingReason::Kept,
+                    _ => MissingReason::Lost,
+                };
                 manifest.missing.push(MissingFile { name: file, sha256, reason });
             }
         }

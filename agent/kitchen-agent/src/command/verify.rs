@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use kitchen_core::evidence::PublicKey;
-use kitchen_core::exported::{Examined, Manifest, MissingFile, MissingReason, examine};
+use kitchen_core::exported::{Examined, Manifest, MissingFile, examine};
 use serde_json::{Value, json};
 
 use self::trust::Trusted;
@@ -127,9 +127,6 @@ fn tell_manifest(manifest: &Manifest, examined: &Examined) {
         print_line(&text!("verify-head", store = head.store, count = head.count, hash = head.hash));
     }
     for MissingFile { name, reason, .. } in &manifest.missing {
-        print_line(&match reason {
-            MissingReason::Evicted => text!("verify-evicted", file = name),
-            MissingReason::Lost => text!("verify-lost", file = name),
-        });
+        print_line(&exported_folder::missing(name, *reason));
     }
 }

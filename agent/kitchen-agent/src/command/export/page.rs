@@ -220,6 +220,7 @@ fn clip_status(status: &str) -> Markup {
 
 const fn reason_of(reason: MissingReason) -> &'static str {
     match reason {
+        MissingReason::Kept => "export-kept",
         MissingReason::Evicted => "export-evicted",
         MissingReason::Lost => "export-gone",
     }

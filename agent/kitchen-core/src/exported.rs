@@ -104,9 +104,10 @@ impl ChainPart {
     /// Number, digest and hash of each link.
     fn links(&self) -> impl Iterator<Item = (u64, Hash, Hash)> {
         let mut prev = self.prev;
-        (self.first..).zip(&self.digests).map(move |(number, digest)| {
+        (0_u64..).zip(&self.digests).map(move |(place, digest)| {
             prev = linked(prev, *digest);
-            (number, *digest, prev)
+            // Somebody else's manifest may say any number.
+            (self.first.saturating_add(place), *digest, prev)
         })
     }
 }

@@ -209,6 +209,10 @@ fn digests_taken_out_of_the_chain_are_a_gap_or_break_it() {
     sign(&mut folder, manifest, &key());
     let place = FolderFlaw::RecordPlace { file: record_of(1, 2), number: 5 };
     assert!(flaws(&folder).contains(&place), "{:?}", flaws(&folder));
+    let mut manifest = manifest_of(&folder);
+    manifest.chain[0].first = u64::MAX;
+    sign(&mut folder, manifest, &key());
+    assert!(flaws(&folder).contains(&place), "numbers beyond all bounds: {:?}", flaws(&folder));
 }
 
 #[test]

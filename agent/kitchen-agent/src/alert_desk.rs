@@ -375,9 +375,9 @@ pub fn closed_by_restart(body: AlertBody) -> AlertBody {
 
 /// What becomes of the clip of a closed alert that an earlier run was still making; `None` where there was none.
 #[must_use]
-pub fn clip_ended_by_restart(alert: AlertRow) -> Option<AlertBody> {
+pub fn clip_ended_by_restart(alert: &AlertRow) -> Option<AlertBody> {
     let was_made = alert.closed_at.is_some() && alert.body.clip_status == RECORDING;
-    was_made.then(|| AlertBody { reason: None, ..without_clip(alert.body) })
+    was_made.then(|| AlertBody { reason: None, ..without_clip(alert.body.clone()) })
 }
 
 fn without_clip(mut body: AlertBody) -> AlertBody {

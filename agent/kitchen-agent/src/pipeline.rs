@@ -17,7 +17,7 @@ use kitchen_core::rules::{EvidenceKind, RuleId};
 use kitchen_core::sample::Sampler;
 use kitchen_core::time::{Clock, Stamp, TimeZone};
 use kitchen_core::wire::RuleState;
-use kitchen_store::{OpenOptions, Store};
+use kitchen_store::{AlertRow, OpenOptions, Store};
 use kitchen_uplink::{LinkOptions, LinkStatus, UplinkOptions};
 use kitchen_vision::camera::{self, CameraSource};
 use kitchen_vision::privacy_mask::PrivacyMask;
@@ -51,7 +51,6 @@ use crate::{config_file, control, engine_choice, machine, supervise};
 const UNITS: usize = 64;
 /// Violations between the analyses and the alert desk; beyond it the analyses wait.
 const VIOLATIONS: usize = 64;
-/// How often the time is saved as the floor for the next start.
 /// Without progress for so long a stage hangs and is started again.
 const CAPTURE_PATIENCE: Duration = Duration::from_secs(15);
 /// A look takes a quarter of a second on the slowest board, 10 s on an emulated one.
@@ -98,6 +97,10 @@ pub fn running_rules(config: &Config, pack: &Pack) -> RunningRules {
 pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let clock = SystemClock::new();
     let store = open_store(&config, &clock)?;
+    let newest = store.alerts(NEWEST_ALERTS)?;
+    end_clips(&store, &newest, clock.stamp())?;
+    let caps = todays_caps(&newest, &config.time_zone(), clock.stamp());
+    drop(newest);
     let measuring = config.clone();
     tokio::task::spawn_blocking(move || engine_choice::measure_if_unknown(&measuring, OBJECTS)).await?;
     let first = Pack::load(&config)?;
@@ -119,7 +122,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let mut supervisor = Supervisor::new(Arc::clone(&clock));
     let (violations, desk_jobs) = sync_channel(VIOLATIONS);
     let clips = clip_stage::start(Arc::clone(&clock), violations.clone())?;
-    let desk = start_desk(&config, &store, &clock, &wake, desk_jobs, clips)?;
+    let desk = start_desk(&config, &store, &clock, &wake, desk_jobs, clips, caps)?;
     let machine = Arc::new(Machine::default());
     let health = rules.settings.iter().find(|settings| settings.rule == RuleId::BoxHealth).cloned();
     let state_dir = config.device.state_dir.clone();
@@ -231,13 +234,17 @@ fn open_store(config: &Config, clock: &SystemClock) -> Result<Store> {
         let body = closed_by_restart(alert.body);
         store.append_alert_record(clock.stamp(), &alert.alert_id, AlertRecord::Closed, body)?;
     }
-    for alert in store.alerts(NEWEST_ALERTS)? {
-        let alert_id = alert.alert_id.clone();
+    Ok(store)
+}
+
+/// Alerts of before whose clips were being made when the agent ended say that they have none.
+fn end_clips(store: &Store, newest: &[AlertRow], now: Stamp) -> Result<()> {
+    for alert in newest {
         if let Some(body) = clip_ended_by_restart(alert) {
-            store.append_alert_record(clock.stamp(), &alert_id, AlertRecord::Clip, body)?;
+            store.append_alert_record(now, &alert.alert_id, AlertRecord::Clip, body)?;
         }
     }
-    Ok(store)
+    Ok(())
 }
 
 /// What the stages of one camera share, and what outlives each of them.
@@ -395,9 +402,9 @@ fn start_desk(
     wake: &Arc<Notify>,
     jobs: Receiver<DeskJob>,
     clips: ClipQueue,
+    caps: DailyCaps,
 ) -> Result<JoinHandle<()>> {
     let zone = config.time_zone();
-    let caps = todays_caps(store, &zone, clock.stamp())?;
     let ledger = StoredLedger { store: store.clone(), wake: Arc::clone(wake) };
     let mut desk = AlertDesk::new(ledger, config.clip, zone, caps, Photographer::new(config)).with_clips(clips);
     let clock = Arc::clone(clock);
@@ -424,11 +431,9 @@ fn start_desk(
 }
 
 /// What this day has brought already.
-fn todays_caps(store: &Store, zone: &TimeZone, now: Stamp) -> Result<DailyCaps> {
-    let day = now.wall.start_of_day(zone);
-    let alerts = store.alerts(NEWEST_ALERTS)?.into_iter();
-    let raised = alerts.map(|alert| (alert.tier, alert.opened_at.start_of_day(zone), alert.clip.is_some()));
-    Ok(DailyCaps::resumed(day, raised))
+fn todays_caps(newest: &[AlertRow], zone: &TimeZone, now: Stamp) -> DailyCaps {
+    let raised = newest.iter().map(|alert| (alert.tier, alert.opened_at.start_of_day(zone), alert.clip.is_some()));
+    DailyCaps::resumed(now.wall.start_of_day(zone), raised)
 }
 
 /// Outbox → district.

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use kitchen_core::bystander::Bystanders;
 use kitchen_core::config::Config;
-use kitchen_core::time::{Stamp, TimeQuality, TimeZone};
+use kitchen_core::time::{Stamp, TimeZone};
 use kitchen_core::watch::ViolationKey;
 use kitchen_store::NewSnapshot;
 use kitchen_vision::picture::{self, ALERT_BYTES, AlertPicture};
@@ -54,7 +54,7 @@ impl Photographer {
     fn caption(&self, camera: &str, key: &ViolationKey, at: Stamp) -> [String; 3] {
         let rule = key.rule.defaults();
         let mut when = at.wall.local_text(&self.zone);
-        if matches!(at.quality, TimeQuality::Floor | TimeQuality::None) {
+        if !at.quality.is_trusted() {
             when = format!("{when} {CLOCK_NOT_SET}");
         }
         let place = [Some(camera), key.zone.as_deref(), Some(&self.device)];
@@ -69,7 +69,7 @@ mod tests {
 
     use kitchen_core::detection::{Detection, Label, Rect};
     use kitchen_core::rules::RuleId;
-    use kitchen_core::time::{Mono, Wall};
+    use kitchen_core::time::{Mono, TimeQuality, Wall};
     use kitchen_vision::frame::Frame;
     use kitchen_vision::picture::without_glyph;
 

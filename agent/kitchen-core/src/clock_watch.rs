@@ -1,7 +1,7 @@
 //! Notices when the wall clock is set right: labels given before can then be mended by the offset.
 //! Enters: stamps, now and then. Leaves: how far earlier labels of this boot were off. Never changes a label.
 
-use crate::time::{Stamp, TimeQuality};
+use crate::time::Stamp;
 
 /// Clocks drift and are slewed; a smaller step is not worth a record.
 const LEAST_STEP_MS: i64 = 2_000;
@@ -26,7 +26,7 @@ impl ClockWatch {
         let uptime_ms = i64::try_from(now.mono.as_millis()).unwrap_or(i64::MAX);
         let seen = Seen {
             offset_ms: now.wall.as_unix_millis().saturating_sub(uptime_ms),
-            is_trusted: !matches!(now.quality, TimeQuality::Floor | TimeQuality::None),
+            is_trusted: now.quality.is_trusted(),
         };
         let before = self.before.replace(seen)?;
         let step_ms = seen.offset_ms.saturating_sub(before.offset_ms);
@@ -37,6 +37,7 @@ impl ClockWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::TimeQuality;
     use crate::time::{Mono, Wall};
 
     fn stamp(uptime_s: u64, wall_s: i64, quality: TimeQuality) -> Stamp {

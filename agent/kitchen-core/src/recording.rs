@@ -40,7 +40,7 @@ impl Segment {
             "{:05}_{:012}_{label}_{}_{}_{}_{}_{}_{}{EXTENSION}",
             self.boot,
             self.start.mono.as_millis(),
-            quality_text(self.start.quality),
+            self.start.quality.as_str(),
             self.duration_ms,
             self.boot_id,
             self.opened.as_millis(),
@@ -63,7 +63,7 @@ impl Segment {
         let start = Stamp {
             mono: Mono::from_millis(uptime.parse().ok()?),
             wall: wall_of_label(label)?,
-            quality: quality_named(quality)?,
+            quality: TimeQuality::ALL.into_iter().find(|known| known.as_str() == *quality)?,
         };
         let segment = Self {
             camera: camera.to_owned(),
@@ -196,23 +196,6 @@ pub fn longest_piece(segments: &[Placed], from: Wall, to: Wall) -> Option<Range<
         }
     }
     best.map(|(_, range)| range)
-}
-
-/// The word of the contract for what a clock is worth.
-#[must_use]
-pub const fn quality_text(quality: TimeQuality) -> &'static str {
-    match quality {
-        TimeQuality::Ntp => "ntp",
-        TimeQuality::Modem => "modem",
-        TimeQuality::Rtc => "rtc",
-        TimeQuality::Floor => "floor",
-        TimeQuality::None => "none",
-    }
-}
-
-fn quality_named(text: &str) -> Option<TimeQuality> {
-    use TimeQuality::{Floor, Modem, None, Ntp, Rtc};
-    [Ntp, Modem, Rtc, Floor, None].into_iter().find(|quality| quality_text(*quality) == text)
 }
 
 /// `20261124T051231250Z`, a time as it stands in a name.

@@ -160,6 +160,28 @@ pub enum TimeQuality {
     None,
 }
 
+impl TimeQuality {
+    pub const ALL: [Self; 5] = [Self::Ntp, Self::Modem, Self::Rtc, Self::Floor, Self::None];
+
+    /// The contract's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ntp => "ntp",
+            Self::Modem => "modem",
+            Self::Rtc => "rtc",
+            Self::Floor => "floor",
+            Self::None => "none",
+        }
+    }
+
+    /// Whether the clock was set by something that knows the time.
+    #[must_use]
+    pub const fn is_trusted(self) -> bool {
+        !matches!(self, Self::Floor | Self::None)
+    }
+}
+
 /// One instant on both clocks, with the quality of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {

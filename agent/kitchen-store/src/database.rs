@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
-use kitchen_core::time::{Stamp, TimeQuality, Wall};
+use kitchen_core::time::{Stamp, Wall};
 use kitchen_core::wire::MessageId;
 use rusqlite::{Connection, Transaction};
 
@@ -132,12 +132,8 @@ pub(crate) fn note_uptime(connection: &Connection, now: Stamp) -> rusqlite::Resu
     const NOTE: &str = "UPDATE identity SET uptime_last_ms = max(uptime_last_ms, ?1), \
         least_offset_ms = min(coalesce(least_offset_ms, ?2), coalesce(?2, least_offset_ms))";
     let uptime_ms = to_sql(now.mono.as_millis());
-    let offset_ms = is_trusted(now.quality).then(|| now.wall.as_unix_millis().saturating_sub(uptime_ms));
+    let offset_ms = now.quality.is_trusted().then(|| now.wall.as_unix_millis().saturating_sub(uptime_ms));
     connection.prepare_cached(NOTE)?.execute((uptime_ms, offset_ms)).map(drop)
-}
-
-pub(crate) const fn is_trusted(quality: TimeQuality) -> bool {
-    !matches!(quality, TimeQuality::Floor | TimeQuality::None)
 }
 
 /// SQLite's integers are signed; nothing counted here comes near the difference.

@@ -9,7 +9,7 @@ use kitchen_core::time::{Mono, Stamp, Wall, millis};
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::database::{Database, is_trusted, note_uptime, to_sql};
+use crate::database::{Database, note_uptime, to_sql};
 use crate::error::{During as _, StoreError};
 use crate::outbox::insert_own_record;
 
@@ -19,7 +19,7 @@ const IDS_IN_A_RECORD: usize = 100;
 impl Database {
     pub fn expire(&mut self, now: Stamp) -> Result<usize, StoreError> {
         self.cheaply("note", "the uptime", |transaction| note_uptime(transaction, now))?;
-        if !is_trusted(now.quality) {
+        if !now.quality.is_trusted() {
             return Ok(0);
         }
         let offset_ms: i64 = self

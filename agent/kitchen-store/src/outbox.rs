@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde_json::{Value, json};
 
 use crate::chain;
-use crate::database::{Database, from_sql, is_trusted, to_sql, wall};
+use crate::database::{Database, from_sql, to_sql, wall};
 use crate::error::{At as _, During as _, StoreError};
 use crate::files::Layout;
 use crate::identity::{Identity, random_store_id};
@@ -70,7 +70,7 @@ pub(crate) fn insert_waiting(
                 priority,
                 to_sql(bytes),
                 stamp.wall.as_unix_millis(),
-                is_trusted(stamp.quality),
+                stamp.quality.is_trusted(),
                 to_sql(uptime_ms),
             ])
         })

@@ -2,7 +2,6 @@
 
 use anyhow::{Context as _, Result};
 use kitchen_core::config::Config;
-use kitchen_core::recording::quality_text;
 use kitchen_core::time::Wall;
 use kitchen_core::time_text;
 use kitchen_store::Store;
@@ -64,7 +63,7 @@ pub fn run(cli: &Cli, arguments: &ClipArguments) -> Result<Exit> {
     if cli.json {
         print_json(&json!({
             "camera": camera, "file": out, "bytes": clip.bytes.len(), "start": cut.start,
-            "time_quality": quality_text(cut.quality), "duration_ms": clip.duration_ms, "lacks_ms": lacks_ms,
+            "time_quality": cut.quality, "duration_ms": clip.duration_ms, "lacks_ms": lacks_ms,
             "width": clip.width, "height": clip.height, "codec": clip.codec,
         }))?;
         return Ok(Exit::Done);

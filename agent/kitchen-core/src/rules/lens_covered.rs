@@ -2,7 +2,7 @@
 //! Lights that go out are none: what is left of the picture then still has the scene's shapes, only darker. A
 //! picture black to the last cell could be either: by night, if the clock can be trusted, it is taken for the lights.
 
-use crate::time::{LocalTime, Stamp, TimeQuality, TimeZone};
+use crate::time::{LocalTime, Stamp, TimeZone};
 use crate::view::LumaGrid;
 
 /// Share of the scene's usual detail below which a picture has lost it.
@@ -57,7 +57,7 @@ impl LensView {
 
     fn counts_if_dark(&self, grid: &LumaGrid, stamp: Stamp) -> bool {
         let LocalTime { minute, .. } = stamp.wall.local(&self.zone);
-        let trusted = !matches!(stamp.quality, TimeQuality::Floor | TimeQuality::None);
+        let trusted = stamp.quality.is_trusted();
         grid.mean() >= DARK || !trusted || DAYLIGHT.contains(&minute)
     }
 
@@ -80,6 +80,7 @@ impl LensView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::TimeQuality;
     use crate::time::{Mono, Wall};
 
     fn grid(cell: impl Fn(usize, usize) -> u8) -> LumaGrid {

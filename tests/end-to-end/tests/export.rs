@@ -12,9 +12,9 @@ use kitchen_core::alert::{AlertBody, AlertRecord, CloseReason};
 use kitchen_core::evidence::PublicKey;
 use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
-use kitchen_store::{NewClip, NewSnapshot, OpenOptions, Store};
+use kitchen_store::{NewSnapshot, OpenOptions, Store};
 use kitchen_test_support::{
-    Agent, AgentConfig, Browser, Certificates, District, Finished, Mosquitto, alert_body, built, in_english,
+    Agent, AgentConfig, Browser, Certificates, District, Finished, Mosquitto, alert_body, built, in_english, new_clip,
     repository, run, target, videos,
 };
 use serde_json::Value;
@@ -151,18 +151,9 @@ impl Exports {
             opened.push((alert.alert_id, body));
         }
         for (number, (alert_id, body)) in opened.iter_mut().enumerate() {
-            let clip = NewClip {
-                // Longer than a file is: each alert has another one.
-                bytes: [fs::read(videos::b_frames()).unwrap(), [0, 0, 0, 8, b'f', b'r', b'e', b'e'].repeat(number)]
-                    .concat(),
-                duration_ms: 10_000,
-                start: stamp(0).wall,
-                width: 640,
-                height: 360,
-                codec: "avc1.64001f".to_owned(),
-                media_type: "video/mp4".to_owned(),
-                reencoded: false,
-            };
+            // Longer than a file is: each alert has another one.
+            let padding = [0, 0, 0, 8, b'f', b'r', b'e', b'e'].repeat(number);
+            let clip = new_clip([fs::read(videos::b_frames()).unwrap(), padding].concat(), stamp(0).wall);
             body.clip = Some(store.attach_clip(stamp(6), alert_id, clip, body.clone()).unwrap());
             body.clip_status = "attached".to_owned();
         }

@@ -12,7 +12,7 @@ use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
 use kitchen_core::wire::Envelope;
 use kitchen_store::{NewClip, NewSnapshot, OpenOptions, Quotas, RecordingFolder, Store, StoreCause};
-use kitchen_test_support::{Disk, alert_body};
+use kitchen_test_support::{Disk, alert_body, new_clip};
 
 fn stamp(second: u64) -> Stamp {
     let wall: Wall = "2026-11-24T05:12:31.250Z".parse().unwrap();
@@ -29,16 +29,7 @@ fn snapshot() -> NewSnapshot {
 }
 
 fn clip() -> NewClip {
-    NewClip {
-        bytes: vec![9; 600_000],
-        duration_ms: 10_000,
-        start: stamp(0).wall,
-        width: 640,
-        height: 360,
-        codec: "avc1.64001f".to_owned(),
-        media_type: "video/mp4".to_owned(),
-        reencoded: false,
-    }
+    new_clip(vec![9; 600_000], stamp(0).wall)
 }
 
 fn open(dir: &Path) -> Store {

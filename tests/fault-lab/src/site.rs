@@ -14,8 +14,8 @@ use kitchen_core::rules::RuleId;
 use kitchen_core::time::Clock as _;
 use kitchen_core::wire::{HeartbeatBody, Session, Site as Place, StateBody};
 use kitchen_district::{District, DistrictOptions};
-use kitchen_store::{NewClip, NewSnapshot, OpenOptions, Store, StoreError};
-use kitchen_test_support::alert_body;
+use kitchen_store::{NewSnapshot, OpenOptions, Store, StoreError};
+use kitchen_test_support::{alert_body, new_clip};
 use kitchen_uplink::{LinkOptions, LinkStatus, Presence, UplinkOptions};
 use rusqlite::Connection;
 use serde_json::json;
@@ -156,16 +156,7 @@ impl Site {
     pub async fn put_clip(&mut self, bytes: usize) {
         let stamp = self.clock.stamp();
         let body = alert_body(RuleId::Fire, stamp.wall);
-        let clip = NewClip {
-            bytes: self.noise(bytes),
-            duration_ms: 10_000,
-            start: stamp.wall,
-            width: 640,
-            height: 360,
-            codec: "avc1.64001f".to_owned(),
-            media_type: "video/mp4".to_owned(),
-            reencoded: false,
-        };
+        let clip = new_clip(self.noise(bytes), stamp.wall);
         // The alert, the record that names the clip, and the clip.
         self.accepted += 3;
         self.in_store(move |store| {

@@ -3,10 +3,10 @@
 use kitchen_core::alert::{AlertBody, AlertRecord, CloseReason};
 use kitchen_core::outbox::OutboxKind;
 use kitchen_core::rules::RuleId;
-use kitchen_core::time::{Stamp, TimeZone};
+use kitchen_core::time::TimeZone;
 use kitchen_core::wire::MessageId;
-use kitchen_store::{NewClip, NewSnapshot};
-use kitchen_test_support::alert_body;
+use kitchen_store::NewSnapshot;
+use kitchen_test_support::{alert_body, new_clip};
 
 use super::world::{Event, World};
 
@@ -43,7 +43,7 @@ impl World {
             width: 640,
             height: 360,
         });
-        let clip = clip.map(|bytes| new_clip(self.noise(bytes), stamp));
+        let clip = clip.map(|bytes| new_clip(self.noise(bytes), stamp.wall));
         let agent = self.agent_mut();
         let opened = agent.store.open_alert(stamp, body.clone(), snapshot).expect("an alert is stored");
         let has_clip = clip.is_some() && agent.caps.take_clip(tier, day);
@@ -77,18 +77,5 @@ impl World {
         let mut noise = vec![0; bytes];
         self.random.fill(&mut noise);
         noise
-    }
-}
-
-fn new_clip(bytes: Vec<u8>, stamp: Stamp) -> NewClip {
-    NewClip {
-        bytes,
-        duration_ms: 10_000,
-        start: stamp.wall,
-        width: 640,
-        height: 360,
-        codec: "avc1.64001f".to_owned(),
-        media_type: "video/mp4".to_owned(),
-        reencoded: false,
     }
 }

@@ -14,8 +14,8 @@ use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
 use kitchen_core::wire::{ClipReceipt, ClipReceiptState, MessageId, Receipt, VERSION, sha256_hex};
 use kitchen_power_cut::check::DEVICE;
 use kitchen_power_cut::told::MARK;
-use kitchen_store::{NewClip, NewSnapshot, OpenOptions, OutboxRow, Quotas, Store};
-use kitchen_test_support::alert_body;
+use kitchen_store::{NewSnapshot, OpenOptions, OutboxRow, Quotas, Store};
+use kitchen_test_support::{alert_body, new_clip};
 use serde_json::json;
 
 /// So small that everything is evicted and forgotten soon.
@@ -97,16 +97,7 @@ impl Life<'_> {
     fn attach_clip(&mut self) -> Result<()> {
         let Some((alert, body)) = self.any_open() else { return Ok(()) };
         let now = stamp(&self.store)?;
-        let clip = NewClip {
-            bytes: bytes(5_000..60_000),
-            duration_ms: 10_000,
-            start: now.wall,
-            width: 640,
-            height: 360,
-            codec: "avc1.64001f".to_owned(),
-            media_type: "video/mp4".to_owned(),
-            reencoded: false,
-        };
+        let clip = new_clip(bytes(5_000..60_000), now.wall);
         let clip = self.store.attach_clip(now, &alert, clip, body)?;
         say(&format!("clip {} {alert} {}", clip.clip_id, clip.sha256));
         Ok(())

@@ -99,9 +99,9 @@ fn a_terminal_shows_the_picture_and_gets_its_screen_back_at_ctrl_c() {
     let words = std::iter::once(live.get_program()).chain(live.get_args()).map(|word| word.to_string_lossy());
     let line = words.map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
     let seen = directory.path().join("screen");
-    // `script` gives the program a terminal of its own.
+    // `script` gives the program a terminal of its own; a shell that stayed around it would take the Ctrl-C too.
     let mut terminal = Command::new("script");
-    terminal.args(["-qefc", &format!("stty cols 80 rows 24; {line}")]).arg(&seen);
+    terminal.args(["-qefc", &format!("stty cols 80 rows 24; exec {line}")]).arg(&seen);
     terminal.envs(live.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut terminal = terminal.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let screen = || String::from_utf8_lossy(&std::fs::read(&seen).unwrap_or_default()).into_owned();

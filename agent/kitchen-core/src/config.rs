@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::check::{ConfigError, ConfigProblem};
 pub use self::expected::Expected;
 pub use self::origin::{Origin, Setting};
+use crate::budget::Decimal;
 use crate::rules::{EvidenceKind, RuleId};
 use crate::schedule::Schedule;
 use crate::time::{LocalTime, TimeZone};
@@ -224,12 +225,15 @@ impl Default for PrivacyConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetConfig {
-    pub yuan_per_year: f64,
+    pub yuan_per_year: Decimal,
     pub reserve_fraction: f64,
     pub start_day: u8,
     pub free: Vec<String>,
-    pub package_gb: f64,
-    pub package_yuan: f64,
+    pub package_gb: Decimal,
+    pub package_yuan: Decimal,
+    /// Of a month, free windows counted: there the operator cuts the link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hard_stop_gb: Option<Decimal>,
     #[serde(rename = "tariff")]
     pub tariffs: Vec<Tariff>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -239,12 +243,13 @@ pub struct BudgetConfig {
 impl Default for BudgetConfig {
     fn default() -> Self {
         Self {
-            yuan_per_year: 1000.0,
+            yuan_per_year: Decimal::whole(1000),
             reserve_fraction: 0.10,
             start_day: 1,
             free: Vec::new(),
-            package_gb: 0.0,
-            package_yuan: 0.0,
+            package_gb: Decimal::default(),
+            package_yuan: Decimal::default(),
+            hard_stop_gb: None,
             tariffs: Vec::new(),
             interface: None,
         }
@@ -256,8 +261,8 @@ impl Default for BudgetConfig {
 #[serde(deny_unknown_fields)]
 pub struct Tariff {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub up_to_gb: Option<f64>,
-    pub yuan_per_gb: f64,
+    pub up_to_gb: Option<Decimal>,
+    pub yuan_per_gb: Decimal,
 }
 
 /// The network interface whose bytes are counted.
@@ -382,7 +387,6 @@ impl Config {
                 keys.push(key.to_owned());
             }
         };
-        note(self.budget != BudgetConfig::default(), "budget");
         note(!self.uplink.command_key.is_empty(), "uplink.command_key");
         keys
     }
@@ -463,13 +467,30 @@ mod tests {
 
     #[test]
     fn numbers_that_are_none_are_refused_wherever_they_stand() {
-        let text = "[recording]\nquota_gb = inf\n[budget]\nyuan_per_year = nan\nstart_day = 32\nfree = [\"night\"]\n\
+        let text = "[recording]\nquota_gb = inf\n[budget]\nyuan_per_year = -5\nstart_day = 32\nfree = [\"night\"]\n\
                     reserve_fraction = 1.5\n[[budget.tariff]]\nyuan_per_gb = -1.0\n";
         let message = error(&format!("{LEAST}{text}"));
         for key in
             ["recording.quota_gb", "yuan_per_year", "start_day", "free", "reserve_fraction", "tariff.0.yuan_per_gb"]
         {
             assert!(message.contains(key), "{key}: {message}");
+        }
+        assert!(error(&format!("{LEAST}[budget]\npackage_gb = nan\n")).contains("package_gb = nan"));
+    }
+
+    #[test]
+    fn steps_of_a_tariff_rise_and_only_the_last_has_no_end() {
+        let steps = |ends: &[&str]| {
+            let step = |end: &&str| format!("[[budget.tariff]]\n{end}\nyuan_per_gb = 5.0\n");
+            Config::parse(&format!("{LEAST}{}", ends.iter().map(step).collect::<String>()), &[])
+        };
+        assert!(steps(&["up_to_gb = 1", "up_to_gb = 2.5", ""]).is_ok());
+        for wrong in [["up_to_gb = 2", "up_to_gb = 2"], ["", "up_to_gb = 2"], ["up_to_gb = 0", ""]] {
+            let message = steps(&wrong).expect_err("no tariff").to_string();
+            assert!(
+                message.contains("budget.tariff") && message.contains("above that of the step before"),
+                "{message}"
+            );
         }
     }
 

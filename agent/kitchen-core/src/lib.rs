@@ -4,6 +4,7 @@
 
 pub mod alert;
 pub mod attributes;
+pub mod budget;
 pub mod bystander;
 pub mod caps;
 pub mod clock_watch;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::expected::Expected;
 use super::{BudgetConfig, CameraConfig, Config, Polygon};
+use crate::budget::Decimal;
 use crate::schedule::Schedule;
 use crate::time::TimeZone;
 use crate::wire::is_device_id;
@@ -205,17 +206,20 @@ fn check_rules(config: &Config, problems: &mut Problems) {
 }
 
 fn check_budget(budget: &BudgetConfig, problems: &mut Problems) {
-    let mut amount = |key: &str, found: f64| {
-        let expected = Expected::Between("0", "1000000");
-        problems.require((0.0..=1_000_000.0).contains(&found), format!("budget.{key}"), found, expected);
+    let mut amount = |key: &str, found: Decimal| {
+        let holds = (Decimal::whole(0)..=Decimal::whole(1_000_000)).contains(&found);
+        let found = format_args!("{found}");
+        problems.require(holds, format!("budget.{key}"), found, Expected::Between("0", "1000000"));
     };
     amount("yuan_per_year", budget.yuan_per_year);
     amount("package_gb", budget.package_gb);
     amount("package_yuan", budget.package_yuan);
+    amount("hard_stop_gb", budget.hard_stop_gb.unwrap_or_default());
     for (number, tariff) in budget.tariffs.iter().enumerate() {
         amount(&format!("tariff.{number}.up_to_gb"), tariff.up_to_gb.unwrap_or_default());
         amount(&format!("tariff.{number}.yuan_per_gb"), tariff.yuan_per_gb);
     }
+    check_steps(budget, problems);
     let reserve = budget.reserve_fraction;
     let expected = Expected::Between("0", "1");
     problems.require((0.0..=1.0).contains(&reserve), "budget.reserve_fraction", reserve, expected);
@@ -225,6 +229,27 @@ fn check_budget(budget: &BudgetConfig, problems: &mut Problems) {
         if let Err(why) = free.parse::<Schedule>() {
             problems.require(false, "budget.free", free, Expected::Schedule(why));
         }
+    }
+    if let Some(interface) = &budget.interface {
+        let name = &interface.name;
+        let is_name = (1..16).contains(&name.len()) && !name.contains(['/', ' ']) && name != "." && name != "..";
+        problems.require(is_name, "budget.interface.name", name, Expected::InterfaceName);
+    }
+}
+
+/// Each step ends beyond the one before it, and only the last may have no end.
+fn check_steps(budget: &BudgetConfig, problems: &mut Problems) {
+    let mut reached = Some(Decimal::default());
+    for (number, tariff) in budget.tariffs.iter().enumerate() {
+        let goes_on = reached.is_some_and(|reached| tariff.up_to_gb.is_none_or(|end| end > reached));
+        let found = tariff.up_to_gb.map_or_else(|| "none".to_owned(), |end| end.to_string());
+        problems.require(
+            goes_on,
+            format!("budget.tariff.{number}.up_to_gb"),
+            format_args!("{found}"),
+            Expected::Rising,
+        );
+        reached = tariff.up_to_gb;
     }
 }
 

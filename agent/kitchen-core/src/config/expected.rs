@@ -24,6 +24,9 @@ pub enum Expected {
     ZoneId,
     Broker,
     BothFiles,
+    /// The `up_to_gb` of steps.
+    Rising,
+    InterfaceName,
     EnvironmentKey,
     AtLeast(u64),
     /// Numbers as they are written in the file.
@@ -53,6 +56,8 @@ impl Expected {
             Self::ZoneId => "zone-id",
             Self::Broker => "broker",
             Self::BothFiles => "both-files",
+            Self::Rising => "rising",
+            Self::InterfaceName => "interface-name",
             Self::EnvironmentKey => "environment-key",
             Self::AtLeast(_) => "at-least",
             Self::Between(..) => "between",
@@ -96,6 +101,8 @@ impl fmt::Display for Expected {
             Self::ZoneId => "the id of a [[camera.zone]]",
             Self::Broker => "mqtts://host:port (mqtt:// on loopback only)",
             Self::BothFiles => "certificate_file and key_file together",
+            Self::Rising => "an end above that of the step before; only the last step may have none",
+            Self::InterfaceName => "the name of a network interface such as wwan0",
             Self::EnvironmentKey => "a key of the configuration, such as KITCHEN_AGENT__UPLINK__BROKER",
             Self::AtLeast(least) => return write!(f, "at least {least}"),
             Self::Between(from, to) => return write!(f, "{from} to {to}"),

@@ -1,0 +1,779 @@
+//! What may be sent, so that the month's ceiling holds and what matters most gets through.
+//! Bytes that passed, wishes and stamps come in; admissions, the step and the link's mode go out.
+//!
+//! The money stands in a ladder. On each rung a kind of message is let through if the money left pays for it and for all
+//! that the rest of the month is expected to ask for on the rungs below: connection, texts, pictures, clips that were
+//! asked for, clips of tier 1, 2, 3. The reserve lies under all of them, for texts of tier 1 alone.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::account::{Account, Usage, less_error, with_error};
+use super::counting::{Attribution, InterfaceCounter, Reading};
+use super::forecast::{Demand, Forecast};
+use super::overhead::{HANDSHAKE_BYTES, wire_bytes};
+use super::tariff::Tariff;
+use super::yuan::Yuan;
+use super::{BudgetStep, TrafficClass};
+use crate::config::BudgetConfig;
+use crate::outbox::OutboxKind;
+use crate::time::{Mono, Stamp, TimeZone, Wall, millis};
+
+/// With less than this the box says goodbye, which costs something too.
+const FAREWELL_BYTES: u64 = 32_000;
+/// A connection for one text out of the reserve.
+const ERRAND_BYTES: u64 = HANDSHAKE_BYTES + 4_000;
+/// A rung that was lost comes back at the earliest after so long.
+const RAISE_AFTER: Duration = Duration::from_secs(1800);
+/// What a month's connection may cost at least, as bytes, and at most, in millionths of the money for all but the reserve.
+const LEAST_ALLOWANCE: u64 = 12_000_000;
+const ALLOWANCE: (u32, u32) = (30_000, 250_000);
+/// The counts must reach the disk before more than this has passed unsaved.
+pub const UNSAVED_BYTES: u64 = 64_000;
+const UNSAVED_TIME: Duration = Duration::from_secs(60);
+/// Measured overhead is believed within these millionths of the modelled one.
+const FACTOR: (u64, u64) = (900_000, 1_500_000);
+const MILLION: u64 = 1_000_000;
+
+const RUNGS: usize = 8;
+const TEXTS: usize = 2;
+const PICTURES: usize = 3;
+const REQUESTS: usize = 4;
+
+/// The configuration as it is counted with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub tariff: Tariff,
+    /// Of a month, the package's fee taken off.
+    pub ceiling: Yuan,
+    pub reserve_millionths: u32,
+    pub start_day: u8,
+}
+
+impl Settings {
+    /// Of a checked configuration.
+    #[must_use]
+    pub fn new(config: &BudgetConfig, zone: TimeZone) -> Self {
+        let month = config.yuan_per_year.yuan().twelfth() - config.package_yuan.yuan();
+        Self {
+            tariff: Tariff::new(config, zone),
+            ceiling: month.max(Yuan::ZERO),
+            reserve_millionths: (config.reserve_fraction * 1e6).round() as u32,
+            start_day: config.start_day,
+        }
+    }
+
+    /// What only texts of tier 1 alerts may use.
+    #[must_use]
+    pub fn reserve(&self) -> Yuan {
+        self.ceiling.millionths(self.reserve_millionths)
+    }
+}
+
+/// A message that would like to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub kind: OutboxKind,
+    pub tier: u8,
+    /// On the link, in both directions.
+    pub bytes: u64,
+    /// A clip that the district asked for.
+    pub is_requested: bool,
+}
+
+impl Wanted {
+    /// A message whose content has so many bytes.
+    #[must_use]
+    pub const fn message(kind: OutboxKind, tier: u8, bytes: u64) -> Self {
+        // Topic, packet and the receipt that comes back.
+        Self { kind, tier, bytes: wire_bytes(bytes + 120, true) + wire_bytes(240, true), is_requested: false }
+    }
+
+    const fn rung(self) -> usize {
+        match (self.kind, self.tier) {
+            (OutboxKind::Alert, 1) => 1,
+            (OutboxKind::Alert | OutboxKind::Record, _) => TEXTS,
+            (OutboxKind::Snapshot | OutboxKind::Command, _) => PICTURES,
+            (OutboxKind::Clip, _) if self.is_requested => REQUESTS,
+            (OutboxKind::Clip, 1) => REQUESTS + 1,
+            (OutboxKind::Clip, 2) => REQUESTS + 2,
+            (OutboxKind::Clip, _) => REQUESTS + 3,
+        }
+    }
+}
+
+/// What a clip is worth to the district by its tier and age in milliseconds, in parts of a hundred: two days halve it.
+#[must_use]
+pub fn worth(tier: u8, age_ms: u64) -> f64 {
+    let fresh = match tier {
+        1 => 100.0,
+        2 => 10.0,
+        _ => 1.0,
+    };
+    fresh * (-(age_ms as f64) / (2.0 * 86_400_000.0)).exp2()
+}
+
+/// Whether a message may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    Go,
+    Hold(Hold),
+}
+
+/// Why not now, and until when at the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    pub reason: HoldReason,
+    pub until: Wall,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldReason {
+    /// The money left is kept for what matters more.
+    Step(BudgetStep),
+    /// It costs nothing then.
+    FreeWindow,
+    /// The month's ceiling less the counting error is reached.
+    Ceiling,
+    /// The operator would cut the link.
+    HardStop,
+}
+
+impl fmt::Display for HoldReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Step(step) => write!(f, "budget: {step}"),
+            Self::FreeWindow => f.write_str("budget: free window"),
+            Self::Ceiling => f.write_str("budget: ceiling reached"),
+            Self::HardStop => f.write_str("budget: hard stop of the operator"),
+        }
+    }
+}
+
+/// Whether the box may be connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkMode {
+    /// Keepalive and heartbeat this many times as long as configured.
+    Connected {
+        stretch: u32,
+    },
+    /// Only as long as a tier 1 text goes out.
+    Errands {
+        until: Wall,
+    },
+    Off {
+        until: Wall,
+    },
+}
+
+/// What is still affordable, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Funds {
+    all: u64,
+    /// Without the reserve.
+    general: u64,
+    is_free: bool,
+    /// The operator's hard stop is nearer than the money's end.
+    is_hard: bool,
+    /// What must stay for the rungs below each.
+    kept: [u64; RUNGS],
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct Governor {
+    settings: Settings,
+    account: Account,
+    forecast: Forecast,
+    /// Absent: the model's bytes are charged as they come.
+    interface: Option<InterfaceCounter>,
+    attribution: Attribution,
+    /// Counted bytes for a million modelled ones.
+    factor: u64,
+    rung: usize,
+    lowered_at: Option<Mono>,
+    /// What the connection itself may use now; it fills up evenly over the month.
+    allowance: u64,
+    tokens: u64,
+    filled_at: Mono,
+    is_resting: bool,
+    unsaved: u64,
+    saved_at: Mono,
+}
+
+impl Governor {
+    #[must_use]
+    pub fn new(settings: Settings, account: Account, mut forecast: Forecast, now: Stamp) -> Self {
+        forecast.set_tariff(&settings.tariff, account.label(now.mono));
+        let mut governor = Self {
+            settings,
+            account,
+            forecast,
+            interface: None,
+            attribution: Attribution::default(),
+            factor: MILLION,
+            rung: RUNGS - 1,
+            lowered_at: None,
+            allowance: 0,
+            tokens: 0,
+            filled_at: now.mono,
+            is_resting: false,
+            unsaved: 0,
+            saved_at: now.mono,
+        };
+        governor.measure_allowance();
+        governor.tokens = governor.capacity();
+        governor.handle_time(now);
+        governor
+    }
+
+    /// Bytes are counted at an interface from now on. `factor`: as [`Self::factor`] said before a restart.
+    #[must_use]
+    pub fn with_interface(mut self, counter: InterfaceCounter) -> Self {
+        self.interface = Some(counter);
+        self
+    }
+
+    #[must_use]
+    pub fn with_factor(mut self, factor: u64) -> Self {
+        self.factor = factor.clamp(FACTOR.0, FACTOR.1);
+        self
+    }
+
+    /// Another tariff or ceiling, in the middle of a month.
+    pub fn handle_settings(&mut self, settings: Settings, now: Stamp) {
+        self.account.set_tariff(settings.tariff.clone(), settings.start_day, now);
+        self.forecast.set_tariff(&settings.tariff, self.account.label(now.mono));
+        self.settings = settings;
+        self.measure_allowance();
+        self.tokens = self.tokens.min(self.capacity());
+        self.handle_time(now);
+    }
+
+    /// So many bytes pass the link for a class, by the model.
+    pub fn handle_traffic(&mut self, class: TrafficClass, bytes: u64, now: Stamp) {
+        let class = self.class_of(class);
+        if class == TrafficClass::Protocol {
+            self.forecast.handle_demand(Demand::Protocol, bytes, self.account.label(now.mono));
+            if !self.account.is_free(now) {
+                self.tokens = self.tokens.saturating_sub(bytes);
+            }
+        }
+        self.unsaved = self.unsaved.saturating_add(bytes);
+        if self.interface.is_some() {
+            self.attribution.handle_modelled(class, bytes);
+        } else {
+            let bytes = u64::try_from(u128::from(bytes) * u128::from(self.factor) / u128::from(MILLION));
+            self.account.charge(class, bytes.unwrap_or(u64::MAX), now);
+        }
+        self.handle_time(now);
+    }
+
+    /// What the interface's counters show; `None` while there is no such interface.
+    pub fn handle_reading(&mut self, reading: Option<Reading>, now: Stamp) {
+        let Some(counter) = &mut self.interface else { return };
+        let pending = self.attribution.pending();
+        // Without its interface nothing passes; what was on its way is taken for sent.
+        let counted = reading.map_or(pending, |reading| counter.handle_reading(reading, now.mono));
+        if counted > 2 * UNSAVED_BYTES && pending > 2 * UNSAVED_BYTES {
+            let ratio =
+                u64::try_from(u128::from(counted) * u128::from(MILLION) / u128::from(pending)).unwrap_or(MILLION);
+            self.factor = (3 * self.factor + ratio.clamp(FACTOR.0, FACTOR.1)) / 4;
+        }
+        self.unsaved = self.unsaved.saturating_add(counted.saturating_sub(pending));
+        for (class, bytes) in TrafficClass::ALL.into_iter().zip(self.attribution.handle_counted(counted)) {
+            self.account.charge(class, bytes, now);
+        }
+        self.handle_time(now);
+    }
+
+    /// Bytes that passed while nobody counted: before a power cut, or before the box knew its account.
+    pub fn handle_unaccounted(&mut self, bytes: u64, now: Stamp) {
+        self.account.charge(TrafficClass::Other, bytes, now);
+        self.handle_time(now);
+    }
+
+    /// A message was put into the outbox; its [`Wanted`] bytes.
+    pub fn handle_demand(&mut self, wanted: Wanted, now: Stamp) {
+        let demand = Demand::of(wanted.kind, wanted.tier, wanted.is_requested);
+        self.forecast.handle_demand(demand, wanted.bytes, self.account.label(now.mono));
+    }
+
+    /// What was asked for until now, read anew from where it is kept.
+    pub fn handle_history(&mut self, forecast: Forecast, now: Stamp) {
+        self.forecast = forecast;
+        self.forecast.set_tariff(&self.settings.tariff, self.account.label(now.mono));
+    }
+
+    /// At least every few minutes, and by itself with every other input.
+    pub fn handle_time(&mut self, now: Stamp) {
+        let before = self.account.period();
+        self.account.handle_clock(now);
+        self.forecast.handle_time(self.account.label(now.mono));
+        if self.account.period() != before {
+            self.measure_allowance();
+            self.lowered_at = None;
+        }
+        self.fill(now.mono);
+        let funds = self.funds(now);
+        let highest = |margin: u64| {
+            let pays = |rung: usize| match rung {
+                0 => true,
+                1 => funds.all >= ERRAND_BYTES,
+                _ => funds.general >= funds.kept[rung].saturating_add(margin * self.typical(rung)),
+            };
+            (0..RUNGS).take_while(|rung| pays(*rung)).last().unwrap_or(0)
+        };
+        let (least, ample) = (highest(1), highest(2));
+        if least < self.rung {
+            self.rung = least;
+            self.lowered_at = Some(now.mono);
+        } else if ample > self.rung && self.lowered_at.is_none_or(|at| now.mono.since(at) >= RAISE_AFTER) {
+            self.rung = ample;
+        }
+    }
+
+    /// Whether a message may go now. Ask again before each time it is sent.
+    #[must_use]
+    pub fn admit(&self, wanted: Wanted, now: Stamp) -> Admission {
+        let funds = self.funds(now);
+        let rung = wanted.rung();
+        let may_go = if funds.is_free || rung <= 1 {
+            funds.all >= wanted.bytes
+        } else {
+            self.rung >= rung && funds.general >= funds.kept[rung].saturating_add(wanted.bytes)
+        };
+        if may_go { Admission::Go } else { Admission::Hold(self.hold(funds, rung, now)) }
+    }
+
+    /// Whether a transfer under way may go on by so many bytes: only the money itself stops it, no forecast.
+    #[must_use]
+    pub fn may_go_on(&self, wanted: Wanted, now: Stamp) -> bool {
+        let funds = self.funds(now);
+        let means = if funds.is_free { funds.all } else { funds.general };
+        means >= wanted.bytes.saturating_add(FAREWELL_BYTES)
+    }
+
+    #[must_use]
+    pub fn link_mode(&self, now: Stamp) -> LinkMode {
+        let funds = self.funds(now);
+        let until = self.until(now);
+        if funds.is_free && funds.all >= FAREWELL_BYTES {
+            return LinkMode::Connected { stretch: 1 };
+        }
+        if funds.general >= FAREWELL_BYTES && !self.is_resting {
+            return LinkMode::Connected { stretch: self.stretch() };
+        }
+        if funds.all < ERRAND_BYTES {
+            return LinkMode::Off { until };
+        }
+        let until = if self.is_resting { self.rested_at(now).min(until) } else { until };
+        LinkMode::Errands { until }
+    }
+
+    /// The month's step, by the rung that was reached.
+    #[must_use]
+    pub fn step(&self) -> BudgetStep {
+        match self.rung {
+            0 => BudgetStep::Off,
+            1 => BudgetStep::Reserve,
+            TEXTS => BudgetStep::TextOnly,
+            PICTURES => BudgetStep::SnapshotsOnly,
+            7.. => BudgetStep::Full,
+            _ => BudgetStep::ClipsOnRequest,
+        }
+    }
+
+    /// How large a new clip is to be at most: smaller where it would have to wait, since two half clips are worth more.
+    #[must_use]
+    pub fn clip_bytes(&self, tier: u8, max_bytes: u64) -> u64 {
+        let rung = REQUESTS + usize::from(tier.clamp(1, 3));
+        match rung.saturating_sub(self.rung) {
+            0 => max_bytes,
+            1 => max_bytes * 2 / 3,
+            _ => max_bytes / 2,
+        }
+    }
+
+    /// How large a new picture is to be at most.
+    #[must_use]
+    pub fn snapshot_bytes(&self, max_bytes: u64) -> u64 {
+        if self.rung > PICTURES { max_bytes } else { max_bytes / 2 }
+    }
+
+    /// Used of what may be used, in per cent, by money or by the operator's hard stop.
+    #[must_use]
+    pub fn used_percent(&self) -> u32 {
+        let total = self.account.usage().total();
+        let by_money = if self.settings.ceiling == Yuan::ZERO {
+            // Only the package is there to be used.
+            percent(self.account.position(), less_error(self.settings.tariff.affordable(0, Yuan::ZERO)))
+        } else {
+            total.worst_yuan.percent_of(self.settings.ceiling)
+        };
+        self.hard_stop().map_or(by_money, |stop| by_money.max(percent(total.bytes, stop)))
+    }
+
+    /// What the month will have cost when it goes on as expected, at most what it may cost.
+    #[must_use]
+    pub fn forecast_yuan(&self, now: Stamp) -> Yuan {
+        let (from, to) = (self.account.label(now.mono), self.account.period().to);
+        let rest =
+            Demand::ALL.iter().fold(0, |sum: u64, demand| sum.saturating_add(self.forecast.rest(*demand, from, to)));
+        let used = self.account.usage().total().yuan;
+        (used + self.settings.tariff.cost(self.account.position(), rest)).min(self.settings.ceiling.max(used))
+    }
+
+    /// Whether the account should be saved now.
+    #[must_use]
+    pub fn wants_saving(&self, now: Mono) -> bool {
+        self.unsaved >= UNSAVED_BYTES / 2
+            || ((self.account.has_changes() || self.unsaved > 0) && now.since(self.saved_at) >= UNSAVED_TIME)
+    }
+
+    /// It is being saved: what changed since the last time.
+    pub fn take_changes(&mut self, now: Mono) -> Vec<super::Bucket> {
+        (self.unsaved, self.saved_at) = (0, now);
+        self.account.take_changes()
+    }
+
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    #[must_use]
+    pub fn usage(&self) -> &Usage {
+        self.account.usage()
+    }
+
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    #[must_use]
+    pub fn forecast(&self) -> &Forecast {
+        &self.forecast
+    }
+
+    /// Counted bytes for a million modelled ones.
+    #[must_use]
+    pub fn factor(&self) -> u64 {
+        self.factor
+    }
+
+    /// Out of the reserve a connection is made for the sake of a tier 1 text, and is part of its cost.
+    fn class_of(&self, class: TrafficClass) -> TrafficClass {
+        let is_errand = self.rung <= 1 && class == TrafficClass::Protocol;
+        if is_errand { TrafficClass::Alert } else { class }
+    }
+
+    fn funds(&self, now: Stamp) -> Funds {
+        let pending = self.attribution.pending();
+        let counted = self.account.position();
+        let position = with_error(counted.saturating_add(pending));
+        let tariff = &self.settings.tariff;
+        let uncounted = tariff.cost(with_error(counted), position - with_error(counted));
+        let left = self.settings.ceiling - self.account.usage().total().worst_yuan - uncounted;
+        let mut all = less_error(tariff.affordable(position, left));
+        let mut general = less_error(tariff.affordable(position, left - self.settings.reserve()));
+        let is_free = self.account.is_free(now);
+        if is_free {
+            (all, general) = (u64::MAX, u64::MAX);
+        }
+        let mut is_hard = false;
+        if let Some(stop) = self.hard_stop() {
+            let sent = self.account.usage().total().bytes.saturating_add(pending);
+            let reserve = u64::try_from(u128::from(stop) * u128::from(self.settings.reserve_millionths) / 1_000_000);
+            is_hard = stop.saturating_sub(sent) < all;
+            all = all.min(stop.saturating_sub(sent));
+            general = general.min(stop.saturating_sub(reserve.unwrap_or(stop)).saturating_sub(sent));
+        }
+        Funds { all, general, is_free, is_hard, kept: self.kept(now) }
+    }
+
+    fn hard_stop(&self) -> Option<u64> {
+        self.settings.tariff.hard_stop().map(less_error)
+    }
+
+    /// What the rest of the month is expected to ask for on all lower rungs.
+    fn kept(&self, now: Stamp) -> [u64; RUNGS] {
+        let (from, to) = (self.account.label(now.mono), self.account.period().to);
+        let rest = |demand| self.forecast.rest(demand, from, to);
+        let connection = rest(Demand::Protocol).min(self.allowance).saturating_add(FAREWELL_BYTES);
+        let added = [
+            0,
+            0,
+            connection,
+            rest(Demand::Alert).saturating_add(rest(Demand::Text)),
+            rest(Demand::Snapshot),
+            rest(Demand::Request),
+            rest(Demand::Clip1),
+            rest(Demand::Clip2),
+        ];
+        let mut kept = [0; RUNGS];
+        let mut sum: u64 = 0;
+        for (kept, added) in kept.iter_mut().zip(added) {
+            sum = sum.saturating_add(added);
+            *kept = sum;
+        }
+        kept
+    }
+
+    fn typical(&self, rung: usize) -> u64 {
+        self.forecast.typical(match rung {
+            0..=TEXTS => Demand::Text,
+            PICTURES => Demand::Snapshot,
+            REQUESTS => Demand::Request,
+            5 => Demand::Clip1,
+            6 => Demand::Clip2,
+            _ => Demand::Clip3,
+        })
+    }
+
+    fn hold(&self, funds: Funds, rung: usize, now: Stamp) -> Hold {
+        let reason = if funds.is_hard {
+            HoldReason::HardStop
+        } else if rung > PICTURES && self.settings.tariff.has_free_windows() {
+            HoldReason::FreeWindow
+        } else if rung <= 1 {
+            HoldReason::Ceiling
+        } else {
+            HoldReason::Step(self.step().min(step_below(rung)))
+        };
+        Hold { reason, until: self.until(now) }
+    }
+
+    /// When all may be different: the next free window, or the next month.
+    fn until(&self, now: Stamp) -> Wall {
+        let end = self.account.period().to;
+        if !now.quality.is_trusted() {
+            return end;
+        }
+        self.settings.tariff.next_free(self.account.label(now.mono)).map_or(end, |free| free.min(end))
+    }
+
+    fn stretch(&self) -> u32 {
+        match self.step() {
+            BudgetStep::Full | BudgetStep::ClipsOnRequest => 1,
+            BudgetStep::SnapshotsOnly => 2,
+            BudgetStep::TextOnly | BudgetStep::Reserve | BudgetStep::Off => 4,
+        }
+    }
+
+    fn measure_allowance(&mut self) {
+        let month = less_error(self.settings.tariff.affordable(0, self.settings.ceiling - self.settings.reserve()));
+        let part = |millionths: u32| month / MILLION * u64::from(millionths);
+        self.allowance = part(ALLOWANCE.0).max(LEAST_ALLOWANCE).min(part(ALLOWANCE.1)).max(FAREWELL_BYTES);
+    }
+
+    fn capacity(&self) -> u64 {
+        self.allowance / 8
+    }
+
+    fn fill(&mut self, now: Mono) {
+        let month_ms = u128::from(30 * 86_400_000_u64);
+        let elapsed = u128::from(millis(now.since(self.filled_at)));
+        let filled = u64::try_from(u128::from(self.allowance) * elapsed / month_ms).unwrap_or(u64::MAX);
+        if filled > 0 {
+            self.filled_at = now;
+            self.tokens = self.tokens.saturating_add(filled).min(self.capacity());
+        }
+        self.is_resting = self.tokens == 0 || (self.is_resting && self.tokens < self.capacity() / 4);
+    }
+
+    fn rested_at(&self, now: Stamp) -> Wall {
+        let lacking = (self.capacity() / 4).saturating_sub(self.tokens);
+        let month_ms = u128::from(30 * 86_400_000_u64);
+        let wait = u128::from(lacking) * month_ms / u128::from(self.allowance.max(1));
+        self.account.label(now.mono).after(Duration::from_millis(u64::try_from(wait).unwrap_or(u64::MAX)))
+    }
+}
+
+/// The best step on which a rung is not reached.
+const fn step_below(rung: usize) -> BudgetStep {
+    match rung {
+        0 | 1 => BudgetStep::Off,
+        TEXTS => BudgetStep::Reserve,
+        PICTURES => BudgetStep::TextOnly,
+        REQUESTS => BudgetStep::SnapshotsOnly,
+        _ => BudgetStep::ClipsOnRequest,
+    }
+}
+
+fn percent(part: u64, whole: u64) -> u32 {
+    if whole == 0 {
+        return 100;
+    }
+    u32::try_from(u128::from(part) * 100 / u128::from(whole)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::DemandRow;
+    use crate::config::Config;
+    use crate::time::TimeQuality;
+
+    const CLIP: u64 = 700_000;
+    const MONTH: &str = "2026-11-01T00:00:00Z";
+
+    fn settings(text: &str) -> Settings {
+        let text = format!("[device]\nid = \"mh07-000123\"\ntime_zone = \"UTC\"\n[budget]\n{text}");
+        let config = Config::parse(&text, &[]).expect("valid");
+        Settings::new(&config.budget, config.time_zone())
+    }
+
+    fn at(days: f64) -> Stamp {
+        let ms = (days * 86_400_000.0) as u64;
+        let wall: Wall = MONTH.parse().expect("a time");
+        Stamp { mono: Mono::from_millis(ms), wall: wall.after(Duration::from_millis(ms)), quality: TimeQuality::Ntp }
+    }
+
+    fn governor(text: &str) -> Governor {
+        let settings = settings(text);
+        let account = Account::restore(1, settings.start_day, settings.tariff.clone(), Vec::new(), at(0.0));
+        Governor::new(settings, account, Forecast::default(), at(0.0))
+    }
+
+    fn clip(tier: u8) -> Wanted {
+        Wanted::message(OutboxKind::Clip, tier, CLIP)
+    }
+
+    fn held(admission: Admission) -> Option<HoldReason> {
+        match admission {
+            Admission::Go => None,
+            Admission::Hold(hold) => Some(hold.reason),
+        }
+    }
+
+    /// A ceiling of 10 yuan a month at 100 yuan a gigabyte: 95 MB, of which 9.5 MB are the reserve.
+    const TIGHT: &str = "yuan_per_year = 120\n[[budget.tariff]]\nyuan_per_gb = 100\n";
+
+    #[test]
+    fn the_steps_go_down_as_the_money_goes() {
+        let mut governor = governor(TIGHT);
+        assert_eq!(governor.step(), BudgetStep::Full);
+        let mut seen = vec![(BudgetStep::Full, 0)];
+        for _ in 0..2_000 {
+            governor.handle_traffic(TrafficClass::Other, 50_000, at(1.0));
+            let used = governor.usage().total().bytes;
+            if seen.last().is_some_and(|(step, _)| *step != governor.step()) {
+                seen.push((governor.step(), used / 1_000_000));
+            }
+        }
+        let steps: Vec<BudgetStep> = seen.iter().map(|(step, _)| *step).collect();
+        let down: Vec<BudgetStep> = BudgetStep::ALL.into_iter().rev().collect();
+        assert_eq!(steps, down, "{seen:?}");
+        assert!(seen[4].1 <= 85 && seen[5].1 <= 95, "reserve and ceiling: {seen:?}");
+        assert_eq!(
+            governor.link_mode(at(1.0)),
+            LinkMode::Off { until: "2026-12-01T00:00:00Z".parse().expect("a time") }
+        );
+        governor.handle_time(at(30.1));
+        assert_eq!(governor.step(), BudgetStep::Full, "a new month");
+    }
+
+    #[test]
+    fn out_of_the_reserve_only_grave_texts_go_and_their_connection_is_part_of_them() {
+        let mut governor = governor(TIGHT);
+        governor.handle_traffic(TrafficClass::Other, 85_480_000, at(1.0));
+        assert_eq!(governor.step(), BudgetStep::Reserve);
+        assert!(matches!(governor.link_mode(at(1.0)), LinkMode::Errands { .. }));
+        let text = |tier| Wanted::message(OutboxKind::Alert, tier, 1_300);
+        assert_eq!(governor.admit(text(1), at(1.0)), Admission::Go);
+        assert_eq!(held(governor.admit(text(2), at(1.0))), Some(HoldReason::Step(BudgetStep::Reserve)));
+        governor.handle_traffic(TrafficClass::Protocol, 5_000, at(1.0));
+        assert_eq!(governor.usage().of(TrafficClass::Protocol).bytes, 0);
+        assert_eq!(governor.usage().of(TrafficClass::Alert).bytes, 5_000);
+    }
+
+    #[test]
+    fn money_is_kept_for_the_graver_clips_that_the_past_weeks_had() {
+        let mut governor = governor(TIGHT);
+        let hour = Forecast::hour(at(0.0).wall);
+        let rows: Vec<DemandRow> = (0..8 * 168)
+            .step_by(24)
+            .map(|back| DemandRow { hour: hour - back - 1, demand: Demand::Clip1, bytes: 3 * CLIP, count: 3 })
+            .collect();
+        governor.handle_history(Forecast::restore(&rows), at(0.0));
+        assert_eq!(governor.admit(clip(1), at(0.0)), Admission::Go);
+        governor.handle_traffic(TrafficClass::Clip, 30_000_000, at(0.0));
+        assert_eq!(governor.admit(clip(1), at(0.0)), Admission::Go, "these it is kept for");
+        assert_eq!(held(governor.admit(clip(2), at(0.0))), Some(HoldReason::Step(BudgetStep::ClipsOnRequest)));
+        assert!(governor.clip_bytes(3, CLIP) < CLIP && governor.clip_bytes(1, CLIP) == CLIP);
+        governor.handle_time(at(29.5));
+        assert_eq!(governor.admit(clip(2), at(29.5)), Admission::Go, "the month's end sets free what was kept");
+    }
+
+    #[test]
+    fn a_step_that_was_lost_does_not_flicker_back() {
+        let mut governor = governor(TIGHT);
+        governor.handle_traffic(TrafficClass::Other, 80_000_000, at(1.0));
+        let low = governor.step();
+        assert!(low < BudgetStep::Full);
+        let ample = settings("yuan_per_year = 12000\n[[budget.tariff]]\nyuan_per_gb = 100\n");
+        governor.handle_settings(ample, at(1.001));
+        assert_eq!(governor.step(), low);
+        governor.handle_time(at(1.1));
+        assert_eq!(governor.step(), BudgetStep::Full);
+    }
+
+    #[test]
+    fn what_is_free_goes_though_the_money_is_spent() {
+        let mut governor = governor(&format!("free = [\"00:00-06:00\"]\n{TIGHT}"));
+        governor.handle_traffic(TrafficClass::Other, 200_000_000, at(1.5));
+        assert_eq!(governor.step(), BudgetStep::Off);
+        let night = "2026-11-03T00:01:00Z".parse().expect("a time");
+        assert_eq!(
+            governor.admit(clip(3), at(1.5)),
+            Admission::Hold(Hold { reason: HoldReason::FreeWindow, until: night })
+        );
+        assert_eq!(governor.link_mode(at(1.5)), LinkMode::Off { until: night });
+        assert_eq!(governor.admit(clip(3), at(2.1)), Admission::Go);
+        assert_eq!(governor.link_mode(at(2.1)), LinkMode::Connected { stretch: 1 });
+    }
+
+    #[test]
+    fn a_hard_stop_of_the_operator_is_a_ceiling_too() {
+        let mut governor =
+            governor("hard_stop_gb = 0.1\nfree = [\"00:00-06:00\"]\n[[budget.tariff]]\nyuan_per_gb = 0\n");
+        governor.handle_traffic(TrafficClass::Clip, 94_900_000, at(1.5));
+        assert_eq!(held(governor.admit(clip(1), at(1.5))), Some(HoldReason::HardStop));
+        assert_eq!(held(governor.admit(clip(1), at(2.1))), Some(HoldReason::HardStop), "free bytes count there");
+        assert!(governor.used_percent() >= 99);
+    }
+
+    #[test]
+    fn reconnects_and_floods_use_up_their_allowance_and_the_box_rests() {
+        let mut governor = governor(TIGHT);
+        let mut count = 0;
+        while matches!(governor.link_mode(at(1.0)), LinkMode::Connected { .. }) {
+            governor.handle_traffic(TrafficClass::Protocol, 5_000, at(1.0));
+            count += 1;
+        }
+        let used = governor.usage().total().bytes;
+        assert!(used < 5_000_000, "{count} connections");
+        assert!(matches!(governor.link_mode(at(1.0)), LinkMode::Errands { .. }), "grave texts still go");
+        governor.handle_time(at(4.0));
+        assert!(matches!(governor.link_mode(at(4.0)), LinkMode::Connected { .. }), "rested");
+    }
+
+    #[test]
+    fn at_an_interface_classes_get_what_was_counted() {
+        let settings = settings(TIGHT);
+        let account = Account::restore(1, 1, settings.tariff.clone(), Vec::new(), at(0.0));
+        let counter = InterfaceCounter::new(Some((Reading { received: 0, sent: 0 }, Mono::ZERO)));
+        let mut governor = Governor::new(settings, account, Forecast::default(), at(0.0)).with_interface(counter);
+        governor.handle_traffic(TrafficClass::Clip, 1_000_000, at(0.1));
+        assert_eq!(governor.usage().total().bytes, 0, "not counted yet");
+        governor.handle_reading(Some(Reading { received: 40_000, sent: 1_000_000 }), at(0.11));
+        assert_eq!(governor.usage().of(TrafficClass::Clip).bytes, 1_000_000);
+        assert_eq!(governor.usage().total().bytes, 1_040_000);
+        assert!(governor.factor() > MILLION);
+        assert!(governor.wants_saving(at(0.11).mono));
+        assert_eq!(governor.take_changes(at(0.11).mono).len(), 1);
+        assert!(!governor.wants_saving(at(0.2).mono));
+    }
+}

@@ -187,7 +187,8 @@ impl Account {
         if is_believed {
             self.current = wanted;
             self.has_run_in_current = true;
-            self.sum_up();
+            // What waited for this month to be believed was sent in it.
+            self.move_boot(self.offset_ms);
         }
     }
 
@@ -333,10 +334,13 @@ impl Account {
         self.offset_ms = offset_ms;
         let moved: Vec<usize> =
             (0..self.buckets.len()).filter(|index| self.buckets[*index].boot == self.boot).collect();
-        for &index in &moved {
-            self.buckets[index].label = self.label(self.buckets[index].last);
+        let labels: Vec<Wall> = moved.iter().map(|index| self.label(self.buckets[*index].last)).collect();
+        let differs = |(index, label): &(usize, Wall)| self.buckets[*index].label != *label;
+        let moved: Vec<(usize, Wall)> = moved.into_iter().zip(labels).filter(differs).collect();
+        for &(index, label) in &moved {
+            self.buckets[index].label = label;
         }
-        for index in moved {
+        for (index, _) in moved {
             self.price_anew(index);
             self.changed.insert(index);
         }
@@ -464,6 +468,7 @@ mod tests {
             assert_eq!(account.period().from == wall("2026-12-01T00:00:00Z"), opens, "{quality:?}");
             account.charge(TrafficClass::Clip, 1, at(later, 2 * DAY + 1, TimeQuality::Ntp));
             assert_eq!(account.period().from, wall("2026-12-01T00:00:00Z"));
+            assert_eq!(bytes(&account), 16, "what was sent while it was doubted belongs to it");
         }
     }
 

@@ -216,35 +216,30 @@ impl Forecast {
 
     fn make(&mut self, now: i64) {
         self.made_on = now;
-        self.expected = Demand::ALL.iter().map(|demand| self.expect(*demand, now)).collect();
-    }
-
-    fn expect(&self, demand: Demand, now: i64) -> Expected {
         let age = self.since.map_or(0, |since| (now - since).clamp(0, HISTORY_WEEKS * WEEK));
         let weeks = usize::try_from(age / WEEK).unwrap_or(0);
-        let mut totals = vec![0_u64; weeks.max(1)];
-        let mut by_hour = [0_u64; WEEK as usize];
-        let (mut bytes, mut count) = (0_u64, 0_u64);
+        let mut pasts = vec![Past::new(weeks); Demand::COUNT];
         for (hour, asked) in self.hours.range(now - HISTORY_WEEKS * WEEK..now) {
-            let asked = asked[demand as usize];
-            bytes = bytes.saturating_add(asked.bytes);
-            count += asked.count;
-            let slot = &mut by_hour[usize::try_from(hour.rem_euclid(WEEK)).unwrap_or(0)];
-            *slot = slot.saturating_add(asked.bytes);
-            if let Some(total) = totals.get_mut(usize::try_from((now - 1 - hour) / WEEK).unwrap_or(usize::MAX)) {
-                *total = total.saturating_add(asked.bytes);
+            for (past, asked) in pasts.iter_mut().zip(asked).filter(|(_, asked)| asked.count > 0) {
+                past.add(*hour, now, *asked);
             }
         }
+        self.expected =
+            Demand::ALL.into_iter().zip(pasts).map(|(demand, past)| self.expect(demand, past, weeks, age)).collect();
+    }
+
+    fn expect(&self, demand: Demand, mut past: Past, weeks: usize, age: i64) -> Expected {
+        let Asked { bytes, count } = past.all;
         let typical_bytes = bytes.checked_div(count).unwrap_or_else(|| demand.usual());
         let week_bytes = if weeks > 0 {
-            level(&mut totals)
+            level(&mut past.weeks)
         } else if demand == Demand::Protocol {
             PROTOCOL_A_WEEK
         } else {
             // Less than a day says little: it is not taken for a seventh of a week.
             part(bytes, MILLION * WEEK as u64 / u64::try_from(age.max(DAY)).unwrap_or(1))
         };
-        Expected { week_bytes, typical_bytes, before: self.cumulated(&by_hour, bytes) }
+        Expected { week_bytes, typical_bytes, before: self.cumulated(&past.by_hour, bytes) }
     }
 
     /// Half of the week's shape is what was seen, half is even: few weeks don't tell where the next event falls.
@@ -253,13 +248,38 @@ impl Forecast {
         let mut sum = 0;
         for (hour, seen) in by_hour.iter().enumerate() {
             let even = MILLION / WEEK as u64;
-            let share = if bytes == 0 { even } else { (even + part(*seen, 0).max(ratio(*seen, bytes))) / 2 };
+            let share = if bytes == 0 { even } else { (even + ratio(*seen, bytes)) / 2 };
             if !self.free.get(hour).copied().unwrap_or(false) {
                 sum += share;
             }
             before.push(sum);
         }
         before
+    }
+}
+
+/// What one demand asked for: by week, the newest first, by hour of the week, and in all.
+#[derive(Clone)]
+struct Past {
+    weeks: Vec<u64>,
+    by_hour: [u64; WEEK as usize],
+    all: Asked,
+}
+
+impl Past {
+    fn new(weeks: usize) -> Self {
+        Self { weeks: vec![0; weeks.max(1)], by_hour: [0; WEEK as usize], all: Asked::default() }
+    }
+
+    fn add(&mut self, hour: i64, now: i64, asked: Asked) {
+        self.all.bytes = self.all.bytes.saturating_add(asked.bytes);
+        self.all.count = self.all.count.saturating_add(asked.count);
+        let of_week = usize::try_from(hour.rem_euclid(WEEK)).unwrap_or(0);
+        self.by_hour[of_week] = self.by_hour[of_week].saturating_add(asked.bytes);
+        let week = usize::try_from((now - 1 - hour) / WEEK).unwrap_or(usize::MAX);
+        if let Some(total) = self.weeks.get_mut(week) {
+            *total = total.saturating_add(asked.bytes);
+        }
     }
 }
 

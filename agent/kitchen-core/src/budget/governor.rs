@@ -12,6 +12,7 @@ use super::account::{Account, Usage, less_error, with_error};
 use super::counting::{Attribution, InterfaceCounter, Reading};
 use super::forecast::{Demand, Forecast};
 use super::overhead::{HANDSHAKE_BYTES, wire_bytes};
+use super::period::Period;
 use super::tariff::Tariff;
 use super::yuan::Yuan;
 use super::{BudgetStep, TrafficClass};
@@ -175,8 +176,6 @@ struct Funds {
     is_free: bool,
     /// The operator's hard stop is nearer than the money's end.
     is_hard: bool,
-    /// What must stay for the rungs below each.
-    kept: [u64; RUNGS],
 }
 
 /// See the head of this file.
@@ -192,6 +191,9 @@ pub struct Governor {
     factor: u64,
     rung: usize,
     lowered_at: Option<Mono>,
+    /// What must stay for the rungs below each, until the hour, the month or the past is another.
+    kept: [u64; RUNGS],
+    kept_in: Option<(i64, Period)>,
     /// What the connection itself may use now; it fills up evenly over the month.
     allowance: u64,
     tokens: u64,
@@ -214,6 +216,8 @@ impl Governor {
             factor: MILLION,
             rung: RUNGS - 1,
             lowered_at: None,
+            kept: [0; RUNGS],
+            kept_in: None,
             allowance: 0,
             tokens: 0,
             filled_at: now.mono,
@@ -245,6 +249,7 @@ impl Governor {
         self.account.set_tariff(settings.tariff.clone(), settings.start_day, now);
         self.forecast.set_tariff(&settings.tariff, self.account.label(now.mono));
         self.settings = settings;
+        self.kept_in = None;
         self.measure_allowance();
         self.tokens = self.tokens.min(self.capacity());
         self.handle_time(now);
@@ -303,6 +308,8 @@ impl Governor {
     pub fn handle_history(&mut self, forecast: Forecast, now: Stamp) {
         self.forecast = forecast;
         self.forecast.set_tariff(&self.settings.tariff, self.account.label(now.mono));
+        self.kept_in = None;
+        self.handle_time(now);
     }
 
     /// At least every few minutes, and by itself with every other input.
@@ -314,13 +321,14 @@ impl Governor {
             self.measure_allowance();
             self.lowered_at = None;
         }
+        self.keep(now);
         self.fill(now.mono);
         let funds = self.funds(now);
         let highest = |margin: u64| {
             let pays = |rung: usize| match rung {
                 0 => true,
                 1 => funds.all >= ERRAND_BYTES,
-                _ => funds.general >= funds.kept[rung].saturating_add(margin * self.typical(rung)),
+                _ => funds.general >= self.kept[rung].saturating_add(margin * self.typical(rung)),
             };
             (0..RUNGS).take_while(|rung| pays(*rung)).last().unwrap_or(0)
         };
@@ -341,7 +349,7 @@ impl Governor {
         let may_go = if funds.is_free || rung <= 1 {
             funds.all >= wanted.bytes
         } else {
-            self.rung >= rung && funds.general >= funds.kept[rung].saturating_add(wanted.bytes)
+            self.rung >= rung && funds.general >= self.kept[rung].saturating_add(wanted.bytes)
         };
         if may_go { Admission::Go } else { Admission::Hold(self.hold(funds, rung, now)) }
     }
@@ -490,7 +498,7 @@ impl Governor {
             all = all.min(stop.saturating_sub(sent));
             general = general.min(stop.saturating_sub(reserve.unwrap_or(stop)).saturating_sub(sent));
         }
-        Funds { all, general, is_free, is_hard, kept: self.kept(now) }
+        Funds { all, general, is_free, is_hard }
     }
 
     fn hard_stop(&self) -> Option<u64> {
@@ -498,9 +506,14 @@ impl Governor {
     }
 
     /// What the rest of the month is expected to ask for on all lower rungs.
-    fn kept(&self, now: Stamp) -> [u64; RUNGS] {
-        let (from, to) = (self.account.label(now.mono), self.account.period().to);
-        let rest = |demand| self.forecast.rest(demand, from, to);
+    fn keep(&mut self, now: Stamp) {
+        let (from, period) = (self.account.label(now.mono), self.account.period());
+        let kept_in = Some((Forecast::hour(from), period));
+        if self.kept_in == kept_in {
+            return;
+        }
+        self.kept_in = kept_in;
+        let rest = |demand| self.forecast.rest(demand, from, period.to);
         let connection = rest(Demand::Protocol).min(self.allowance).saturating_add(FAREWELL_BYTES);
         let added = [
             0,
@@ -512,13 +525,11 @@ impl Governor {
             rest(Demand::Clip1),
             rest(Demand::Clip2),
         ];
-        let mut kept = [0; RUNGS];
         let mut sum: u64 = 0;
-        for (kept, added) in kept.iter_mut().zip(added) {
+        for (kept, added) in self.kept.iter_mut().zip(added) {
             sum = sum.saturating_add(added);
             *kept = sum;
         }
-        kept
     }
 
     fn typical(&self, rung: usize) -> u64 {

@@ -16,7 +16,7 @@ use crate::database::{Database, from_sql, to_sql, wall};
 use crate::error::{During as _, StoreError};
 use crate::files::{Layout, NewFiles};
 use crate::identity::Identity;
-use crate::outbox::{NewRecord, insert_record, insert_waiting};
+use crate::outbox::{NewRecord, NewWaiting, insert_record, insert_waiting};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -194,8 +194,14 @@ impl Database {
                 .and_then(|mut insert| insert.execute((&init.clip_id, &subject, &file, to_sql(init.bytes), &init_text)))
                 .during("store", &init.clip_id)?;
             insert_alert_record(transaction, identity, stamp, &record_id, AlertRecord::Clip, &body)?;
-            let kind = OutboxKind::Clip;
-            insert_waiting(transaction, identity, stamp, &init.clip_id, kind, init.priority, init.bytes)?;
+            let waiting = NewWaiting {
+                id: &init.clip_id,
+                kind: OutboxKind::Clip,
+                tier: body.tier,
+                is_requested: init.alert_id.is_none(),
+                bytes: init.bytes,
+            };
+            insert_waiting(transaction, identity, stamp, waiting)?;
             files.keep();
             Ok(())
         })?;
@@ -283,8 +289,9 @@ fn insert_snapshot(
             ])
         })
         .during("store", &written.id)?;
-    let kind = OutboxKind::Snapshot;
-    insert_waiting(transaction, identity, stamp, &written.id, kind, kind.priority(0), *bytes)?;
+    let (id, kind) = (written.id.as_str(), OutboxKind::Snapshot);
+    let waiting = NewWaiting { id, kind, tier: 0, is_requested: false, bytes: *bytes };
+    insert_waiting(transaction, identity, stamp, waiting)?;
     written.files.keep();
     Ok(())
 }

@@ -43,7 +43,7 @@ pub struct Quotas {
 pub(crate) enum Room {
     /// Among older files: for pictures and clips.
     ByEviction,
-    /// Also in the reserve, if nothing else can go: for texts.
+    /// Also in the reserve, if nothing else can go: for texts and the ledger.
     WithReserve,
 }
 
@@ -126,6 +126,7 @@ impl Database {
             self.evict(kind, over, "quota", now, &mut tidied)?;
         }
         tidied.alerts = self.forget_alerts(quotas.database_bytes, now)?;
+        self.prune_ledger(now)?;
         self.connection
             .execute_batch(&format!("PRAGMA incremental_vacuum({PAGES_AT_ONCE})"))
             .during("give back", "free pages")?;

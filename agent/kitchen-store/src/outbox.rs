@@ -9,11 +9,11 @@ use kitchen_core::wire::{ClipInit, ClipReceipt, Envelope, MessageId, OutboxHealt
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde_json::{Value, json};
 
-use crate::chain;
 use crate::database::{Database, from_sql, to_sql, wall};
 use crate::error::{At as _, During as _, StoreError};
 use crate::files::Layout;
 use crate::identity::{Identity, random_store_id};
+use crate::{chain, demand};
 
 /// A record to store and to send.
 pub(crate) struct NewRecord<'a> {
@@ -45,18 +45,29 @@ pub(crate) fn insert_record(
             insert.execute((&id, new.kind, new.alert_id.map(ToString::to_string), new.topic_leaf, &bytes))
         })
         .during("store", &id)?;
-    let priority = new.outbox.priority(new.tier);
-    insert_waiting(transaction, identity, stamp, &id, new.outbox, priority, bytes.len() as u64)
+    let (kind, tier, bytes) = (new.outbox, new.tier, bytes.len() as u64);
+    let new = NewWaiting { id: &id, kind, tier, is_requested: false, bytes };
+    insert_waiting(transaction, identity, stamp, new)
 }
 
+/// A message for the outbox.
+#[derive(Clone, Copy)]
+pub(crate) struct NewWaiting<'a> {
+    pub id: &'a str,
+    pub kind: OutboxKind,
+    /// Of the alert; any for a snapshot, and for what belongs to none.
+    pub tier: u8,
+    /// A clip that the district asked for.
+    pub is_requested: bool,
+    pub bytes: u64,
+}
+
+/// Puts a message into the outbox and notes what it asks for, which no resend does again.
 pub(crate) fn insert_waiting(
     transaction: &Transaction<'_>,
     identity: &Identity,
     stamp: Stamp,
-    id: &str,
-    kind: OutboxKind,
-    priority: u8,
-    bytes: u64,
+    new: NewWaiting<'_>,
 ) -> Result<(), StoreError> {
     const INSERT: &str = "INSERT INTO outbox (id, kind, priority, bytes, created_at, created_trusted, \
         created_uptime_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -65,17 +76,17 @@ pub(crate) fn insert_waiting(
         .prepare_cached(INSERT)
         .and_then(|mut insert| {
             insert.execute(params![
-                id,
-                kind.as_str(),
-                priority,
-                to_sql(bytes),
+                new.id,
+                new.kind.as_str(),
+                new.kind.priority(new.tier),
+                to_sql(new.bytes),
                 stamp.wall.as_unix_millis(),
                 stamp.quality.is_trusted(),
                 to_sql(uptime_ms),
             ])
         })
-        .map(drop)
-        .during("queue", id)
+        .and_then(|_| demand::note(transaction, stamp, new))
+        .during("queue", new.id)
 }
 
 /// A record about the box itself, on the topic `record`.

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use kitchen_core::budget::{Bucket, DemandRow, Period, Usage};
 use kitchen_core::outbox::Waiting;
 use kitchen_core::recording::Segment;
 use kitchen_core::time::Wall;
 use kitchen_core::wire::{MessageId, OutboxHealth};
 use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
 
 use crate::alert_evidence::{self, AlertEvidence};
 use crate::alerts::{self, AlertRow};
@@ -15,7 +17,10 @@ use crate::error::{During as _, StoreError};
 use crate::files::Layout;
 use crate::outbox_list::{self, OutboxContent, OutboxRow};
 use crate::recording::{self, HeldRecording};
-use crate::{identity, outbox, schema};
+use crate::{demand, identity, ledger, outbox, schema};
+
+/// The oldest schema that every call can go on with: tables that came later are read as empty.
+const READABLE_SINCE: u32 = 5;
 
 /// A store opened for reading only.
 #[derive(Debug)]
@@ -40,7 +45,7 @@ impl Reader {
                 schema::require_compatible(&connection, found)?;
                 Ok(Self { connection, layout })
             }
-            _ if found < known => Err(StoreError::SchemaOlder { found, known }),
+            _ if found < READABLE_SINCE => Err(StoreError::SchemaOlder { found, known }),
             _ => Ok(Self { connection, layout }),
         }
     }
@@ -152,6 +157,38 @@ impl Reader {
     /// When the database can't be read.
     pub fn recording_held(&self) -> Result<Vec<HeldRecording>, StoreError> {
         recording::held(&self.connection)
+    }
+
+    /// The account's hours labelled `since` or later, in the order in which they were first saved.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn ledger(&self, since: Wall) -> Result<Vec<Bucket>, StoreError> {
+        ledger::buckets(&self.connection, since)
+    }
+
+    /// What the agent saved beside the ledger.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn counting(&self) -> Result<Option<Value>, StoreError> {
+        ledger::counting(&self.connection)
+    }
+
+    /// What messages have asked for since that hour after 1970, in the order of the hours.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn demand(&self, since_hour: i64) -> Result<Vec<DemandRow>, StoreError> {
+        demand::since(&self.connection, since_hour)
+    }
+
+    /// The months that the district was told of, with the sums it knows, in their order.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn told_months(&self) -> Result<Vec<(Period, Usage)>, StoreError> {
+        ledger::told_months(&self.connection)
     }
 
     /// The time below which the clock shall not start again.

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::error::{At as _, During as _, StoreError};
 use crate::files::{Layout, sync_folder};
 use crate::identity::random_store_id;
-use crate::{alerts, database, eviction, identity, outbox, schema};
+use crate::{alerts, database, eviction, identity, ledger, outbox, schema};
 
 /// Being filled, and complete: from then on it will take over.
 const FILLING: &str = "agent.db.rescue";
@@ -33,11 +33,21 @@ const THOROUGH_BYTES: u64 = 64 << 20;
 const LARGEST_BYTES: u64 = 4 << 30;
 /// Where a page can't be read, reading goes on this many rows further at most.
 const LONGEST_GAP: i64 = 1 << 20;
-/// Tables with what must not be lost, those first that others refer to. The recording's index is made anew from its
-/// files.
-/// The version of the schema that brought the table `chain`.
-const CHAIN_SINCE: u32 = 4;
-const TABLES: [&str; 6] = ["alerts", "records", "snapshots", "clips", "outbox", "chain"];
+/// Tables with what must not be lost, those first that others refer to, and the version of the schema that brought
+/// each. The recording's index is made anew from its files.
+const TABLES: [(&str, u32); 10] = [
+    ("alerts", 1),
+    ("records", 1),
+    ("snapshots", 1),
+    ("clips", 1),
+    ("outbox", 1),
+    ("chain", 4),
+    (LEDGER, ledger::SINCE),
+    ("demand", ledger::SINCE),
+    ("months", ledger::SINCE),
+    ("counting", ledger::SINCE),
+];
+const LEDGER: &str = "ledger";
 
 /// Ends an interrupted rescue, looks whether the database is sound, and if it is not, rescues what can be read.
 pub(crate) fn ensure_sound(layout: &Layout) -> Result<(), StoreError> {
@@ -192,9 +202,13 @@ fn fill(layout: &Layout, path: &Path, damage: &str) -> Result<(), StoreError> {
         Ok(old) => {
             // The damaged file stays as it was found.
             let _ = old.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-            // What it never had is no loss.
-            let is_older = schema::version(&old).is_ok_and(|version| (1..CHAIN_SINCE).contains(&version));
-            for table in TABLES.into_iter().filter(|table| !is_older || *table != "chain") {
+            let version = schema::version(&old).unwrap_or(0);
+            for (table, since) in TABLES {
+                // What it never had is no loss; its version alone may be what is damaged.
+                let is_older = (1..since).contains(&version);
+                if is_older && columns(&old, table).map_or(true, |columns| columns.is_empty()) {
+                    continue;
+                }
                 if !copy_table(&old, &transaction, table)? {
                     incomplete.push(table);
                 }
@@ -205,10 +219,18 @@ fn fill(layout: &Layout, path: &Path, damage: &str) -> Result<(), StoreError> {
         }
         Err(error) => {
             tracing::error!(%error, "nothing can be read of the damaged database");
-            incomplete.extend(TABLES);
+            incomplete.extend(TABLES.map(|(table, _)| table));
         }
     }
     let lost = mend(&transaction)?;
+    for table in ledger::drop_unreadable(&transaction)? {
+        if !incomplete.contains(&table) {
+            incomplete.push(table);
+        }
+    }
+    if incomplete.contains(&LEDGER) {
+        ledger::mark_incomplete(&transaction)?;
+    }
     let (store, saved_time): (Option<String>, Option<i64>) = former;
     // A store of its own, so that no id is given out twice; its first boot is counted when it is opened.
     transaction
@@ -256,7 +278,9 @@ fn copy_table(old: &Connection, new: &Connection, table: &str) -> Result<bool, S
         return Ok(false);
     }
     let names = shared.join(", ");
-    let select = format!("SELECT rowid, {names} FROM {table} WHERE rowid > ?1 ORDER BY rowid");
+    // The new store counts its boots anew; those of the former must not look like its own, nor like each other.
+    let values = if table == LEDGER { names.replacen("boot", "-rowid", 1) } else { names.clone() };
+    let select = format!("SELECT rowid, {values} FROM {table} WHERE rowid > ?1 ORDER BY rowid");
     let marks = vec!["?"; shared.len()].join(", ");
     let insert = format!("INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})");
     let mut insert = new.prepare(&insert).during("copy", table)?;
@@ -266,9 +290,13 @@ fn copy_table(old: &Connection, new: &Connection, table: &str) -> Result<bool, S
             last = rowid;
             gap = 0;
             // A row that breaks a rule of the table is not what was once written.
-            if let Err(error) = insert.execute(params_from_iter(values)) {
-                tracing::warn!(table, rowid, %error, "a row of the damaged database can't be kept");
-                is_whole = false;
+            match insert.execute(params_from_iter(values)) {
+                Ok(0) => is_whole = false,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(table, rowid, %error, "a row of the damaged database can't be kept");
+                    is_whole = false;
+                }
             }
         });
         match outcome {

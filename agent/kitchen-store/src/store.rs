@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use kitchen_core::alert::{AlertBody, AlertRecord, ClipRef};
+use kitchen_core::budget::{Bucket, DemandRow, Period, Usage};
 use kitchen_core::evidence::PublicKey;
 use kitchen_core::outbox::{Payload, Waiting};
 use kitchen_core::recording::Segment;
@@ -24,7 +25,7 @@ use crate::eviction::{Quotas, Room, Tidied};
 use crate::outbox::Receipted;
 use crate::reader::Reader;
 use crate::recording::{self, HeldRecording};
-use crate::{chain, identity, outbox, rescue};
+use crate::{chain, demand, identity, ledger, outbox, rescue};
 
 /// Calls that may wait for the store's thread; further callers block.
 const CALLS: usize = 64;
@@ -335,6 +336,54 @@ impl Store {
     pub fn note_recording(&self, new: &[Segment], gone: &[Segment]) -> Result<(), StoreError> {
         let (new, gone) = (new.to_vec(), gone.to_vec());
         self.call("note the recording", move |database| database.note_recording(&new, &gone))
+    }
+
+    /// Saves changed hours of the account and the agent's own `counting` together. Once this returns, a power cut takes
+    /// nothing back. A bucket is known by its boot and first uptime; a class without bytes loses its row.
+    pub fn save_ledger(&self, stamp: Stamp, buckets: &[Bucket], counting: Value) -> Result<(), StoreError> {
+        let buckets = buckets.to_vec();
+        self.call("save the ledger", move |database| {
+            database.with_room(stamp, Room::WithReserve, |database| database.save_ledger(stamp, &buckets, &counting))
+        })
+    }
+
+    /// The account's hours labelled `since` or later, in the order in which they were first saved. Those of a store
+    /// before this one have negative boots. What can't be read is left out, which is logged.
+    pub fn ledger(&self, since: Wall) -> Result<Vec<Bucket>, StoreError> {
+        self.call("read the ledger", move |database| ledger::buckets(&database.connection, since))
+    }
+
+    /// What the newest [`Store::save_ledger`] said. A rescue that lost hours of the ledger puts
+    /// `"ledger_incomplete": true` into it.
+    pub fn counting(&self) -> Result<Option<Value>, StoreError> {
+        self.call("read the counting", |database| ledger::counting(&database.connection))
+    }
+
+    /// What messages have asked for since that hour after 1970, in the order of the hours. What can't be read is left
+    /// out, which is logged.
+    pub fn demand(&self, since_hour: i64) -> Result<Vec<DemandRow>, StoreError> {
+        self.call("read the demand", move |database| demand::since(&database.connection, since_hour))
+    }
+
+    /// The months that the district was told of, with the sums it knows, in their order.
+    pub fn told_months(&self) -> Result<Vec<(Period, Usage)>, StoreError> {
+        self.call("list told months", |database| ledger::told_months(&database.connection))
+    }
+
+    /// Stores the record `budget.month` and that the district then knows `usage` of the month, together.
+    pub fn tell_month(
+        &self,
+        stamp: Stamp,
+        period: Period,
+        usage: &Usage,
+        body: Value,
+    ) -> Result<MessageId, StoreError> {
+        let usage = *usage;
+        self.call("tell a month", move |database| {
+            database.with_room(stamp, Room::WithReserve, |database| {
+                database.tell_month(stamp, period, &usage, body.clone())
+            })
+        })
     }
 
     /// Saves the time below which the clock shall not start again. A failure is logged only.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kitchen_core::alert::AlertRecord;
+use kitchen_core::budget::{Bucket, Traffic, TrafficClass};
 use kitchen_core::outbox::Payload;
 use kitchen_core::rules::RuleId;
 use kitchen_core::wire::sha256_hex;
@@ -51,9 +52,19 @@ fn child_works_on_the_faulty_disk() {
             say("record", &id.to_string());
             let _ = store.outbox_sent(&[id.to_string()], later(2).wall);
         }
+        if store.save_ledger(stamp(), &[hour(turn)], json!({ "turn": turn })).is_ok() {
+            say("hour", &turn.to_string());
+        }
         store.save_time(later(i64::from(turn)).wall);
         let _ = store.tidy(later(3), CLIPS);
     }
+}
+
+/// An hour of the account.
+fn hour(turn: u8) -> Bucket {
+    let at = later(i64::from(turn) * 3_600_000);
+    let classes = [Traffic { bytes: 1_000 + u64::from(turn), ..Traffic::default() }; TrafficClass::COUNT];
+    Bucket { boot: 1, first: at.mono, last: at.mono, label: at.wall, classes }
 }
 
 fn say(what: &str, id: &str) {
@@ -96,7 +107,7 @@ fn run(library: &Path, directory: &Path, fault: Option<&Fault>) -> (Vec<(String,
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said = String::from_utf8_lossy(&output.stdout);
     let said = said.lines().filter_map(|line| line.split_once(' '));
-    let said = said.filter(|(what, _)| ["alert", "clip", "record", "stored"].contains(what));
+    let said = said.filter(|(what, _)| ["alert", "clip", "record", "stored", "hour"].contains(what));
     let said = said.map(|(what, id)| (what.to_owned(), id.to_owned())).collect();
     let calls = fs::read_to_string(&report).expect("report").trim().parse().expect("a number");
     (said, calls)
@@ -138,6 +149,14 @@ fn check(directory: &Path, said: &[(String, String)], context: &str) {
             other => panic!("{context}: {id}: {other:?}"),
         }
     }
+    let ledger = store.ledger(stamp().wall).expect("ledger");
+    for turn in ids("hour") {
+        let hour = hour(turn.parse().expect("a turn"));
+        assert!(ledger.contains(&hour), "{context}: hour {turn} was accepted and is gone");
+    }
+    let counted = store.counting().expect("counting").and_then(|counting| counting["turn"].as_u64());
+    let newest = ledger.last().map(|hour| hour.classes[0].bytes - 1_000);
+    assert_eq!(counted, newest, "{context}: counting and hours are of one save");
     store.open_alert(stamp(), body(RuleId::Fire), Some(snapshot(9))).expect("and it goes on");
 }
 

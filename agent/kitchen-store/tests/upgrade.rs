@@ -22,6 +22,8 @@ const VERSION_2: &str = "tests/fixtures/version-2.db";
 const VERSION_3: &str = "tests/fixtures/version-3.db";
 /// And after the one that brought the evidence chain.
 const VERSION_4: &str = "tests/fixtures/version-4.db";
+/// And after the one that brought the recording's index.
+const VERSION_5: &str = "tests/fixtures/version-5.db";
 
 #[test]
 fn a_database_of_version_1_goes_on_with_what_it_held() {
@@ -41,6 +43,11 @@ fn a_database_of_version_3_goes_on_with_what_it_held() {
 #[test]
 fn a_database_of_version_4_goes_on_with_what_it_held() {
     goes_on(VERSION_4);
+}
+
+#[test]
+fn a_database_of_version_5_goes_on_with_what_it_held() {
+    goes_on(VERSION_5);
 }
 
 fn goes_on(fixture: &str) {

@@ -14,15 +14,20 @@ use kitchen_core::time::{Mono, Stamp, TimeZone, millis};
 use kitchen_core::watch::{Violation, ViolationKey};
 use kitchen_core::wire::MessageId;
 use kitchen_store::{AlertRow, NewClip, NewSnapshot, OpenedAlert};
+use kitchen_vision::picture::ALERT_BYTES;
 use tracing::{error, info, warn};
 
 use crate::analysis::Sight;
+use crate::budget::Budget;
 use crate::clip_stage::{ClipJob, ClipOwner, ClipQueue};
 use crate::evidence::{CutClip, Held, Recorder};
 use crate::snapshot::Photographer;
 
 /// The clip of an alert that is still to come.
 const RECORDING: &str = "recording";
+/// The clip waits until the district asks for it, or there is money again.
+pub const ON_REQUEST: &str = "on_request";
+const WAITING_FOR_MONEY: &str = "waiting: budget";
 /// A commit that fails is tried so often, so far apart, before the alert is given up with an error.
 const COMMIT_TRIES: u32 = 12;
 const COMMIT_PAUSE: Duration = Duration::from_secs(5);
@@ -38,6 +43,10 @@ pub trait Ledger {
     /// # Errors
     /// When it could not be committed.
     fn attach_clip(&mut self, stamp: Stamp, alert_id: &MessageId, clip: NewClip, body: AlertBody) -> Result<ClipRef>;
+    /// Body of the alert's newest record, where records are kept.
+    fn newest(&mut self, _alert_id: &MessageId) -> Option<AlertBody> {
+        None
+    }
 }
 
 /// What the desk knows of a camera.
@@ -70,6 +79,8 @@ pub struct AlertDesk<L> {
     zone: TimeZone,
     caps: DailyCaps,
     photographer: Photographer,
+    /// Absent in a replay: nothing costs anything.
+    budget: Option<Arc<Budget>>,
     open: BTreeMap<(String, ViolationKey), OpenAlert>,
     clips: Vec<PendingClip>,
     /// Absent in a replay.
@@ -86,8 +97,14 @@ const WAITING: usize = 4;
 impl<L: Ledger> AlertDesk<L> {
     pub fn new(ledger: L, clip: ClipConfig, zone: TimeZone, caps: DailyCaps, photographer: Photographer) -> Self {
         let (clips, waiting, under_way) = (Vec::new(), VecDeque::new(), Vec::new());
-        let (open, queue) = (BTreeMap::new(), None);
-        Self { ledger, clip, zone, caps, photographer, open, clips, queue, waiting, under_way }
+        let (open, queue, budget) = (BTreeMap::new(), None, None);
+        Self { ledger, clip, zone, caps, photographer, budget, open, clips, queue, waiting, under_way }
+    }
+
+    /// Pictures and clips are made as large as the money allows.
+    #[must_use]
+    pub fn with_budget(self, budget: Arc<Budget>) -> Self {
+        Self { budget: Some(budget), ..self }
     }
 
     #[must_use]
@@ -168,6 +185,24 @@ impl<L: Ledger> AlertDesk<L> {
         !self.under_way.is_empty()
     }
 
+    /// The alert's clip waits for money: the district is told once.
+    pub fn handle_clip_held(&mut self, alert_id: &MessageId, status: String, stamp: Stamp) {
+        let open = self.open.values_mut().find(|open| open.alert_id == *alert_id);
+        let Some(newest) = open.as_ref().map(|open| open.body.clone()).or_else(|| self.ledger.newest(alert_id)) else {
+            return;
+        };
+        if newest.clip_status == ON_REQUEST || newest.clip_status.starts_with(WAITING_FOR_MONEY) {
+            return;
+        }
+        let body = AlertBody { clip_status: status.clone(), reason: None, ..newest };
+        if let Some(open) = open {
+            open.body.clip_status = status;
+        }
+        if let Err(error) = self.ledger.append(stamp, alert_id, AlertRecord::Clip, body) {
+            error!(alert = %alert_id, error = format!("{error:#}"), "record not committed: check the disk");
+        }
+    }
+
     /// Gives up the clips that are still being made.
     pub fn finish(&mut self, stamp: Stamp) {
         for owner in std::mem::take(&mut self.under_way) {
@@ -214,6 +249,7 @@ impl<L: Ledger> AlertDesk<L> {
             boxes: sight.map_or_else(Vec::new, |sight| sight.boxes.iter().copied().map(AlertBox::from).collect()),
             model: score.and_then(|_| camera.models.get(&key.rule).cloned()),
             snapshot: None,
+            snapshot_status: None,
             clip: None,
             clip_status: "none".to_owned(),
             reason: None,
@@ -221,11 +257,15 @@ impl<L: Ledger> AlertDesk<L> {
         };
         let held = self.hold(camera, settings, tier, began, stamp, &mut body);
         let sight = sight.filter(|_| settings.evidence != EvidenceKind::None);
-        let pictures = sight.map(|sight| self.photographer.snapshot(&camera.id, key, sight)).transpose();
+        let most = self.budget.as_ref().map_or(ALERT_BYTES, |budget| budget.snapshot_bytes(ALERT_BYTES));
+        let pictures = sight.map(|sight| self.photographer.snapshot(&camera.id, key, sight, most)).transpose();
         let snapshot = pictures.unwrap_or_else(|error| {
             error!(camera = %camera.id, error = format!("{error:#}"), "no picture for this alert");
             None
         });
+        if snapshot.is_some() {
+            body.snapshot_status = self.budget.as_ref().and_then(|budget| budget.holds_snapshots());
+        }
         let Some(opened) = self.commit(stamp, &body, snapshot.as_ref()) else { return false };
         info!(camera = %camera.id, rule = %key.rule, alert = %opened.alert_id, "alert");
         (body.alert_id, body.snapshot) = (Some(opened.alert_id.clone()), opened.snapshot);
@@ -310,7 +350,10 @@ impl<L: Ledger> AlertDesk<L> {
         match material {
             Ok(material) => {
                 self.under_way.push(owner.clone());
-                self.waiting.push_back(ClipJob { owner, material, max_bytes: self.clip.max_bytes });
+                let wanted = self.clip.max_bytes;
+                let max_bytes =
+                    self.budget.as_ref().map_or(wanted, |budget| budget.clip_bytes(owner.body.tier, wanted));
+                self.waiting.push_back(ClipJob { owner, material, max_bytes });
                 self.offer(stamp);
             }
             Err(why) => self.fail_clip(&owner, &why, stamp),

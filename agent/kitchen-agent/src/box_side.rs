@@ -100,4 +100,14 @@ impl Ledger for StoredLedger {
         self.wake.notify_one();
         Ok(clip)
     }
+
+    fn newest(&mut self, alert_id: &MessageId) -> Option<AlertBody> {
+        match self.store.alert(alert_id) {
+            Ok(alert) => Some(alert?.body),
+            Err(error) => {
+                tracing::error!(%alert_id, error = &error as &dyn std::error::Error, "an alert can't be read");
+                None
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The named checks: what each needs is data here, what each finds comes from one file a subject, in parallel.
 //! Only the root of a trouble fails: what depends on a failed check is skipped and says on which.
 
+mod budget;
 mod camera;
 mod detector;
 mod link;
@@ -73,6 +74,7 @@ checks! {
     BrokerAuth = "broker.auth" needs [BrokerTls] excused_by [],
     BrokerRoundtrip = "broker.roundtrip" needs [BrokerAuth, Disk, Database] excused_by [],
     CertificateExpiry = "certificate.expiry" needs [Config] excused_by [Clock],
+    Budget = "budget" needs [Config] excused_by [],
     Service = "service" needs [Config] excused_by [Disk, DetectorLoad, Database],
 }
 

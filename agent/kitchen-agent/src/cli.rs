@@ -78,7 +78,7 @@ pub enum Command {
     #[command(subcommand)]
     Outbox(OutboxCommand),
     /// The month in bytes and yuan
-    Budget(Later),
+    Budget(BudgetArguments),
     /// Claim, key, certificate
     Enrol(Later),
     /// The acceptance test of a site
@@ -100,6 +100,16 @@ pub enum Command {
         The key has to come from elsewhere than the folder: from the district, or noted when the box was installed. \
         Exit 0: proven, 1: something is wrong with the folder, 2: it agrees with itself, but nobody vouches for its key.")]
     Verify(VerifyArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct BudgetArguments {
+    /// Twelve months at the present rate
+    #[arg(long)]
+    pub year: bool,
+    /// Twelve months with another load or price: alerts_per_day=50, clip_bytes, snapshot_bytes, yuan_per_gb, yuan_per_year
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub what_if: Vec<String>,
 }
 
 /// Arguments of a command that this version does not have yet: any.

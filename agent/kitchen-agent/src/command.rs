@@ -2,6 +2,7 @@
 
 mod alert_show;
 mod alerts;
+mod budget;
 mod bundle;
 mod camera;
 mod camera_clip;
@@ -58,6 +59,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Outbox(OutboxCommand::Drop { id }) => outbox::change(cli, id, OutboxChange::Drop),
         Command::Log(arguments) => log::run(cli, arguments),
         Command::Bundle(arguments) => bundle::run(cli, arguments),
+        Command::Budget(arguments) => budget::run(cli, arguments),
         Command::Check { names } => check::run(cli, names),
         Command::Camera(CameraCommand::Probe { camera, username, password_file }) => {
             camera::probe(cli, camera, username.as_deref(), password_file.as_deref())

@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 
 use kitchen_core::time::Stamp;
 use kitchen_core::watch::{Violation, ViolationKey};
+use kitchen_core::wire::MessageId;
 use tracing::error;
 
 use crate::alert_desk::{AlertDesk, DeskCamera, Ledger};
@@ -25,6 +26,8 @@ pub enum DeskJob {
     },
     /// A clip is finished, or why there is none.
     Clip { owner: Box<ClipOwner>, clip: Result<CutClip, String>, stamp: Stamp },
+    /// The alert's clip waits, and why.
+    ClipHeld { alert_id: MessageId, status: String, stamp: Stamp },
     /// The analysis of this camera begins anew.
     Restarted { camera: String, stamp: Stamp },
     /// The agent stops, and nothing more comes.
@@ -74,6 +77,10 @@ impl DeskJob {
                 None
             }
             Self::Stop => None,
+            Self::ClipHeld { alert_id, status, stamp } => {
+                desk.handle_clip_held(&alert_id, status, stamp);
+                None
+            }
             Self::Restarted { camera, stamp } => {
                 desk.handle_restarted(&camera, stamp);
                 None

@@ -64,6 +64,10 @@ faults! {
     KeyUnreadable = "K-LNK-10",
     CertificateExpired = "K-LNK-11",
 
+    BudgetUsed = "K-BUD-01",
+    InterfaceMissing = "K-BUD-02",
+    TariffMissing = "K-BUD-03",
+
     ClockWrong = "K-BOX-01",
     TooHot = "K-BOX-02",
     Undervoltage = "K-BOX-03",

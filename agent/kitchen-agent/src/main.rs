@@ -4,6 +4,7 @@ mod alert_desk;
 mod analysing;
 mod analysis;
 mod box_side;
+mod budget;
 mod camera_measure;
 mod check;
 mod cli;

@@ -18,7 +18,7 @@ use kitchen_core::sample::Sampler;
 use kitchen_core::time::{Clock, Stamp, TimeZone};
 use kitchen_core::wire::RuleState;
 use kitchen_store::{AlertRow, OpenOptions, Store};
-use kitchen_uplink::{LinkOptions, LinkStatus, UplinkOptions};
+use kitchen_uplink::{Gate, LinkOptions, LinkStatus, UplinkOptions};
 use kitchen_vision::camera::{self, CameraSource};
 use kitchen_vision::privacy_mask::PrivacyMask;
 use tokio::runtime::Handle;
@@ -29,6 +29,7 @@ use crate::alert_desk::{AlertDesk, DeskCamera, clip_ended_by_restart, closed_by_
 use crate::analysing::Analysing;
 use crate::analysis::Analysis;
 use crate::box_side::{StoredLedger, StoredOutbox};
+use crate::budget::Budget;
 use crate::clip_stage::{self, ClipQueue};
 use crate::clock::{SystemClock, boot_id};
 use crate::decoding::{Decoding, decode};
@@ -100,7 +101,6 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let newest = store.alerts(NEWEST_ALERTS)?;
     end_clips(&store, &newest, clock.stamp())?;
     let caps = todays_caps(&newest, &config.time_zone(), clock.stamp());
-    drop(newest);
     let measuring = config.clone();
     tokio::task::spawn_blocking(move || engine_choice::measure_if_unknown(&measuring, OBJECTS)).await?;
     let first = Pack::load(&config)?;
@@ -122,12 +122,21 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let mut supervisor = Supervisor::new(Arc::clone(&clock));
     let (violations, desk_jobs) = sync_channel(VIOLATIONS);
     let clips = clip_stage::start(Arc::clone(&clock), violations.clone())?;
-    let desk = start_desk(&config, &store, &clock, &wake, desk_jobs, clips, caps)?;
+    let budget = Budget::open(&config, &store, &clock, &wake)?;
+    let desk = start_desk(&config, &store, &clock, &wake, desk_jobs, clips, caps, &budget)?;
     let machine = Arc::new(Machine::default());
     let health = rules.settings.iter().find(|settings| settings.rule == RuleId::BoxHealth).cloned();
     let state_dir = config.device.state_dir.clone();
-    let watching =
-        tokio::spawn(watch_machine(Arc::clone(&machine), health, state_dir, Arc::clone(&clock), violations.clone()));
+    let box_camera = box_camera(health.clone());
+    let counting = tokio::spawn(Arc::clone(&budget).run(Arc::clone(&box_camera), newest, violations.clone()));
+    let watching = tokio::spawn(watch_machine(
+        Arc::clone(&machine),
+        health,
+        box_camera,
+        state_dir,
+        Arc::clone(&clock),
+        violations.clone(),
+    ));
     let mut cameras = Vec::new();
     let mut first = Some(first);
     let recording = Recording::new(&config);
@@ -169,6 +178,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
         restarts: supervisor.counts(),
         machine,
         recording: recording_state,
+        budget: Arc::clone(&budget),
         farewell: OnceLock::new(),
         uplink_pulse: Mutex::default(),
         wake: Arc::clone(&wake),
@@ -199,6 +209,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     }
     let _ = stopper.send(true);
     watching.abort();
+    counting.abort();
     for stage in supervisor.join(STOP_PATIENCE).await {
         error!(stage, "did not end, and is left behind");
     }
@@ -212,6 +223,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     }
     keeping.abort();
     control.abort();
+    budget.finish();
     if let Some(stage) = hopeless {
         return Err(notice!("stage-hopeless", Fault::AgentRestarts, stage = stage).into());
     }
@@ -394,6 +406,7 @@ impl CameraStage {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "what the desk reads and writes")]
 /// Violations → committed alerts. Ends when it is told to stop, with the clips that are being made.
 fn start_desk(
     config: &Config,
@@ -403,10 +416,12 @@ fn start_desk(
     jobs: Receiver<DeskJob>,
     clips: ClipQueue,
     caps: DailyCaps,
+    budget: &Arc<Budget>,
 ) -> Result<JoinHandle<()>> {
     let zone = config.time_zone();
     let ledger = StoredLedger { store: store.clone(), wake: Arc::clone(wake) };
-    let mut desk = AlertDesk::new(ledger, config.clip, zone, caps, Photographer::new(config)).with_clips(clips);
+    let desk = AlertDesk::new(ledger, config.clip, zone, caps, Photographer::new(config));
+    let mut desk = desk.with_clips(clips).with_budget(Arc::clone(budget));
     let clock = Arc::clone(clock);
     thread("alerts", move || {
         let mut until = None;
@@ -464,6 +479,7 @@ fn start_uplink(
             heartbeat_s: uplink.heartbeat_s,
             status: link_status.clone(),
             hurry: Arc::clone(&status.hurry),
+            gate: Arc::clone(&status.budget) as Arc<dyn Gate>,
         };
         let (store, clock) = (status.store.clone(), Arc::clone(&status.clock));
         let outbox = Arc::new(StoredOutbox { store, device: device.clone(), clock: Arc::clone(&clock) });
@@ -485,22 +501,23 @@ fn start_uplink(
     supervisor.start("uplink", UPLINK_PATIENCE, Box::new(start))
 }
 
+/// The box itself, where alerts need a camera.
+fn box_camera(settings: Option<RuleSettings>) -> Arc<DeskCamera> {
+    let rules = settings.into_iter().collect();
+    Arc::new(DeskCamera { id: BOX.to_owned(), rules, models: BTreeMap::new(), recorder: None })
+}
+
 /// The box's own health → pace of detection, and alerts of `box_health` where that rule is on.
 async fn watch_machine(
     machine: Arc<Machine>,
     settings: Option<RuleSettings>,
+    camera: Arc<DeskCamera>,
     state_dir: PathBuf,
     clock: Arc<dyn Clock>,
     violations: SyncSender<DeskJob>,
 ) {
-    let window_and_cool_down = settings.as_ref().map_or_else(Default::default, |rule| (rule.window, rule.cool_down));
+    let window_and_cool_down = settings.map_or_else(Default::default, |rule| (rule.window, rule.cool_down));
     let mut health = BoxHealth::new(window_and_cool_down.0, window_and_cool_down.1);
-    let camera = Arc::new(DeskCamera {
-        id: BOX.to_owned(),
-        rules: settings.into_iter().collect(),
-        models: BTreeMap::new(),
-        recorder: None,
-    });
     let (answers, answered) = channel();
     let mut waiting = VecDeque::new();
     let mut every = tokio::time::interval(MEASURE_EVERY);

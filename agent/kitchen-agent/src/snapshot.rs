@@ -7,7 +7,7 @@ use kitchen_core::config::Config;
 use kitchen_core::time::{Stamp, TimeZone};
 use kitchen_core::watch::ViolationKey;
 use kitchen_store::NewSnapshot;
-use kitchen_vision::picture::{self, ALERT_BYTES, AlertPicture};
+use kitchen_vision::picture::{self, AlertPicture};
 
 use crate::analysis::Sight;
 
@@ -34,9 +34,11 @@ impl Photographer {
         }
     }
 
+    /// The one for the district has `max_bytes` at most.
+    ///
     /// # Errors
     /// When a picture can't be encoded.
-    pub fn snapshot(&self, camera: &str, key: &ViolationKey, sight: &Sight) -> Result<NewSnapshot> {
+    pub fn snapshot(&self, camera: &str, key: &ViolationKey, sight: &Sight, max_bytes: usize) -> Result<NewSnapshot> {
         let bystanders = if self.blur_bystanders {
             Bystanders::of(key.rule, &sight.boxes, &sight.seen)
         } else {
@@ -45,7 +47,7 @@ impl Photographer {
         let caption = self.caption(camera, key, sight.at);
         let picture =
             AlertPicture { frame: &sight.frame, boxes: &sight.boxes, bystanders: &bystanders, caption: &caption };
-        let sent = picture.encode(ALERT_BYTES)?;
+        let sent = picture.encode(max_bytes)?;
         let original = picture::clean(&sight.frame)?;
         Ok(NewSnapshot { sent: sent.bytes, original: original.bytes, width: sent.width, height: sent.height })
     }
@@ -71,7 +73,7 @@ mod tests {
     use kitchen_core::rules::RuleId;
     use kitchen_core::time::{Mono, TimeQuality, Wall};
     use kitchen_vision::frame::Frame;
-    use kitchen_vision::picture::without_glyph;
+    use kitchen_vision::picture::{ALERT_BYTES, without_glyph};
 
     use super::*;
 
@@ -103,10 +105,10 @@ mod tests {
     #[test]
     fn faces_are_blurred_in_what_leaves_the_box_and_in_nothing_else() {
         let key = ViolationKey { rule: RuleId::LensCovered, zone: None };
-        let taken = photographer().snapshot("stove", &key, &sight()).expect("encodes");
+        let taken = photographer().snapshot("stove", &key, &sight(), ALERT_BYTES).expect("encodes");
         assert!(contrast(&taken.sent) < 30, "{}", contrast(&taken.sent));
         assert!(contrast(&taken.original) > 100, "the original stays as it is");
-        let unblurred = configured("[privacy]\nblur_bystanders = false").snapshot("stove", &key, &sight());
+        let unblurred = configured("[privacy]\nblur_bystanders = false").snapshot("stove", &key, &sight(), ALERT_BYTES);
         assert!(contrast(&unblurred.expect("encodes").sent) > 100);
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use kitchen_core::budget::{BudgetReport, Hold};
 use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Clock, Stamp, TimeQuality, TimeZone, Wall};
 use kitchen_core::wire::{CameraHealth, HeartbeatBody, OutboxHealth, RuleState, Session, Site, StateBody};
@@ -14,6 +15,7 @@ use kitchen_uplink::{LinkStatus, Presence};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
+use crate::budget::Budget;
 use crate::explain;
 use crate::machine::Machine;
 use crate::notice::Notice;
@@ -98,6 +100,20 @@ pub struct StatusReport {
     pub slowed_by: Option<String>,
     #[serde(default)]
     pub recording: Option<RecordingReport>,
+    #[serde(default)]
+    pub budget: Option<BudgetReport>,
+    /// What waits for money, though the link is there.
+    #[serde(default)]
+    pub held: Vec<HeldReport>,
+}
+
+/// A message that is not sent for now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeldReport {
+    pub id: String,
+    pub reason: String,
+    /// When that is different at the latest.
+    pub until: Wall,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,6 +149,9 @@ pub struct LinkReport {
     /// The same with its fault code, to be put into words in any language.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,
+    /// Not connected on purpose, until then at the latest, to keep the month's ceiling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resting_until: Option<Wall>,
     pub district_silent: bool,
 }
 
@@ -159,6 +178,7 @@ pub struct AgentStatus {
     pub restarts: RestartCounts,
     pub machine: Arc<Machine>,
     pub recording: Arc<RecordingState>,
+    pub budget: Arc<Budget>,
     /// Why the agent ends by itself, once it does.
     pub farewell: OnceLock<String>,
     /// The uplink's sign of life; it is another one after each restart.
@@ -190,7 +210,8 @@ impl AgentStatus {
                 connected_since: link.connected_since,
                 last_receipt: link.last_receipt,
                 notice: link.last_error.as_ref().map(explain::link),
-                last_error: link.last_error.map(|trouble| trouble.text),
+                last_error: link.last_error.as_ref().map(|trouble| trouble.text.clone()),
+                resting_until: link.resting_until,
                 district_silent: link.is_district_silent,
             },
             disk: disk(&self.state_dir),
@@ -199,6 +220,8 @@ impl AgentStatus {
             restarts: self.restarts(),
             slowed_by: self.machine.slowed_by(),
             recording: Some(self.recording.report(&self.store, stamp.mono)),
+            budget: Some(self.budget.report()),
+            held: link.held.iter().map(held_report).collect(),
         }
     }
 
@@ -225,6 +248,7 @@ impl Presence for AgentStatus {
         StateBody {
             online: true,
             reason: None,
+            until: None,
             session,
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             pack: self.detector.as_ref().map(|detector| format!("{} {}", detector.model, detector.version)),
@@ -244,6 +268,7 @@ impl Presence for AgentStatus {
             chain_head: self.store.chain_head().ok(),
             restarts: self.restarts(),
             recording: self.recording.health(&self.store, stamp.mono),
+            budget: Some(self.budget.health()),
         }
     }
 
@@ -256,6 +281,10 @@ impl Presence for AgentStatus {
             pulse.beat(self.clock.mono());
         }
     }
+}
+
+fn held_report((id, hold): (&String, &Hold)) -> HeldReport {
+    HeldReport { id: id.clone(), reason: hold.reason.to_string(), until: hold.until }
 }
 
 fn camera_report(camera: &CameraCounters) -> CameraReport {

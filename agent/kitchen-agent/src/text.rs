@@ -25,6 +25,7 @@ macro_rules! files {
     ($language:literal) => {
         &[
             ("alert_show", include_str!(concat!("../locales/", $language, "/alert_show.ftl"))),
+            ("budget", include_str!(concat!("../locales/", $language, "/budget.ftl"))),
             ("bundle", include_str!(concat!("../locales/", $language, "/bundle.ftl"))),
             ("camera", include_str!(concat!("../locales/", $language, "/camera.ftl"))),
             ("check", include_str!(concat!("../locales/", $language, "/check.ftl"))),
@@ -138,8 +139,19 @@ pub(crate) mod tests {
     }
 
     /// Texts whose ids are put together at run time, by how they begin.
-    const COMPOSED: [&str; 7] =
-        ["fault-K-", "help-", "config-expected-", "status-camera-", "record-", "clip-", "export-clock-"];
+    const COMPOSED: [&str; 11] = [
+        "budget-class-",
+        "budget-column-",
+        "budget-hold-",
+        "budget-step-",
+        "fault-K-",
+        "help-",
+        "config-expected-",
+        "status-camera-",
+        "record-",
+        "clip-",
+        "export-clock-",
+    ];
     /// Calls whose texts reach a technician.
     const CALLS: [&str; 5] = ["print_line(", "eprintln!(", "bail!(", "context(", "anyhow!("];
     /// What may stand in the source all the same: names, and failures of the program itself.

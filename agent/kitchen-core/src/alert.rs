@@ -123,6 +123,9 @@ pub struct AlertBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelRef>,
     pub snapshot: Option<SnapshotRef>,
+    /// `waiting: <reason>` where the picture could not follow at once; absent where it could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_status: Option<String>,
     pub clip: Option<ClipRef>,
     /// `none`, `recording`, `waiting: <reason>`, `on_request`, `attached`, `failed: <reason>`.
     pub clip_status: String,

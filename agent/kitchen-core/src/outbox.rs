@@ -32,7 +32,7 @@ impl OutboxKind {
         }
     }
 
-    /// 0 is sent first: tier 1 alerts, other alerts and records, command states, snapshots, tier 1 clips, clips.
+    /// 0 is sent first: tier 1 alerts, other alerts and records, command states, snapshots, clips by tier.
     #[must_use]
     pub const fn priority(self, tier: u8) -> u8 {
         match (self, tier) {
@@ -41,7 +41,18 @@ impl OutboxKind {
             (Self::Command, _) => 2,
             (Self::Snapshot, _) => 3,
             (Self::Clip, 1) => 4,
-            (Self::Clip, _) => 5,
+            (Self::Clip, 2) => 5,
+            (Self::Clip, _) => 6,
+        }
+    }
+
+    /// The tier that led to a priority; 3 where the kind tells none.
+    #[must_use]
+    pub const fn tier(self, priority: u8) -> u8 {
+        match (self, priority) {
+            (Self::Alert, 0) | (Self::Clip, 4) => 1,
+            (Self::Alert, _) | (Self::Clip, 5) => 2,
+            _ => 3,
         }
     }
 
@@ -109,8 +120,12 @@ mod tests {
             (OutboxKind::Snapshot, 1),
             (OutboxKind::Clip, 1),
             (OutboxKind::Clip, 2),
+            (OutboxKind::Clip, 3),
         ];
-        assert_eq!(order.map(|(kind, tier)| kind.priority(tier)), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(order.map(|(kind, tier)| kind.priority(tier)), [0, 1, 2, 3, 4, 5, 6]);
+        for (kind, tier) in order.into_iter().filter(|(kind, _)| matches!(kind, OutboxKind::Alert | OutboxKind::Clip)) {
+            assert_eq!(kind.tier(kind.priority(tier)), tier);
+        }
         assert_eq!(OutboxKind::Record.priority(1), 1);
     }
 

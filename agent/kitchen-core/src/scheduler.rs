@@ -21,6 +21,8 @@ pub const SILENCE: Duration = Duration::from_secs(600);
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(600);
 const LONGEST_PROBE: Duration = Duration::from_secs(6 * 3600);
+/// As [`crate::budget::worth`] has it.
+const HALF_WORTH_MS: i64 = 2 * 86_400_000;
 const NOT_TAKEN_DELAY: Duration = Duration::from_secs(1);
 /// Fruitless probes of one message, after which another has a turn: a message that breaks things may be the oldest.
 const PROBES_OF_ONE: u32 = 4;
@@ -32,7 +34,7 @@ const WITNESSES: usize = 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Publish it; for a clip, begin its transfer.
-    Send { id: String, kind: OutboxKind },
+    Send { id: String, kind: OutboxKind, priority: u8 },
     /// Stop the transfer of this clip: the district is silent.
     Pause { id: String },
     /// Record it as set aside; it is not sent again until it is queued anew.
@@ -42,26 +44,51 @@ pub enum Output {
 /// Where a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    Waiting { not_before: Mono },
+    Waiting {
+        not_before: Mono,
+    },
+    /// Nothing admits it for now.
+    Held,
     Outstanding,
     SetAside,
 }
 
-/// Priority, then age; ids of one store order by boot and sequence.
+/// A message whose turn it would be.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    pub id: &'a str,
+    pub kind: OutboxKind,
+    pub priority: u8,
+    pub bytes: u64,
+}
+
+/// Priority, then age; ids of one store order by boot and sequence. Clips of one priority by what they are worth for
+/// their bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     priority: u8,
+    /// 0 but for clips.
+    worthless: i64,
     boot: u32,
     sequence: u64,
     id: String,
 }
 
 impl Key {
-    fn new(priority: u8, id: &str) -> Self {
+    fn new(waiting: &Waiting) -> Self {
+        let id = &waiting.id;
         let (boot, sequence) =
             id.parse::<MessageId>().map_or((u32::MAX, u64::MAX), |parsed| (parsed.boot, parsed.sequence));
-        Self { priority, boot, sequence, id: id.to_owned() }
+        let worthless = if waiting.kind == OutboxKind::Clip { worthless(waiting) } else { 0 };
+        Self { priority: waiting.priority, worthless, boot, sequence, id: id.clone() }
     }
+}
+
+/// A clip is worth half as much when it is two days older, and half as much for its bytes when it is twice as large: in
+/// thousandths of such a halving, later and smaller ones come first.
+fn worthless(clip: &Waiting) -> i64 {
+    let size = (clip.bytes.max(1) as f64).log2() * 1000.0;
+    size as i64 - clip.created.as_unix_millis() / (HALF_WORTH_MS / 1000)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +96,8 @@ enum State {
     Waiting {
         not_before: Mono,
     },
+    /// It was not admitted; asked again when that may have changed.
+    Held,
     /// Given to the link; the broker has not confirmed it. A clip stays here while it is transferred.
     Sent,
     /// The broker has it; the district's receipt is awaited until then.
@@ -97,7 +126,7 @@ impl Entry {
     }
 
     fn is_outstanding(&self) -> bool {
-        !matches!(self.state, State::Waiting { .. })
+        matches!(self.state, State::Sent | State::Transmitted { .. })
     }
 
     fn is_eligible(&self, now: Mono) -> bool {
@@ -161,7 +190,7 @@ impl Scheduler {
             if self.keys.contains_key(&waiting.id) || self.set_aside.contains(&waiting.id) {
                 continue;
             }
-            let key = Key::new(waiting.priority, &waiting.id);
+            let key = Key::new(waiting);
             let entry = Entry {
                 kind: waiting.kind,
                 bytes: waiting.bytes,
@@ -259,6 +288,22 @@ impl Scheduler {
         }
     }
 
+    /// What was not admitted is asked about again.
+    pub fn handle_released(&mut self, now: Mono) {
+        self.now = now;
+        for entry in self.entries.values_mut().filter(|entry| entry.state == State::Held) {
+            entry.state = State::Waiting { not_before: now };
+        }
+    }
+
+    /// Its transfer was stopped since nothing admits it any more: no failure of the clip.
+    pub fn handle_held(&mut self, id: &str, now: Mono) {
+        self.now = now;
+        if let Some(entry) = self.keys.get(id).and_then(|key| self.entries.get_mut(key)) {
+            entry.state = State::Held;
+        }
+    }
+
     /// The link had no room for it: no failure of the message.
     pub fn handle_not_taken(&mut self, id: &str, now: Mono) {
         self.now = now;
@@ -342,7 +387,7 @@ impl Scheduler {
         let entries = self.entries.values().filter_map(|entry| match entry.state {
             State::Waiting { not_before } => (not_before > self.now).then_some(not_before),
             State::Transmitted { resend_at } => Some(resend_at),
-            State::Sent => None,
+            State::Sent | State::Held => None,
         });
         let silence = if self.probe.is_none() { self.silence_ends() } else { None };
         let probe = self.probe.as_ref().map(|probe| probe.not_before).filter(|at| *at > self.now);
@@ -351,24 +396,36 @@ impl Scheduler {
 
     /// The next thing to do; call until `None` after every input.
     pub fn poll_output(&mut self) -> Option<Output> {
+        self.poll_admitted(|_| true)
+    }
+
+    /// As [`Self::poll_output`]; what `admit` refuses is held until [`Self::handle_released`], and holds nothing up.
+    pub fn poll_admitted(&mut self, mut admit: impl FnMut(Candidate<'_>) -> bool) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
         if !self.is_connected {
             return None;
         }
+        self.hold(&mut admit);
         let key = if self.probe.is_some() { self.pick_probe() } else { self.pick() }?;
         let is_probe = self.probe.is_some();
         let resend_at = self.now + self.resend_delay(&key);
         let entry = self.entries.get_mut(&key)?;
         // A clip that probes has a limit, since no single confirmation ends it.
         entry.state = if is_probe && entry.is_clip() { State::Transmitted { resend_at } } else { State::Sent };
-        let kind = entry.kind;
+        let (kind, priority) = (entry.kind, key.priority);
         self.silent_since.get_or_insert(self.now);
         if self.tried.len() < WITNESSES {
             self.tried.insert(key.id.clone());
         }
-        Some(Output::Send { id: key.id, kind })
+        Some(Output::Send { id: key.id, kind, priority })
+    }
+
+    /// Whether a message of that priority waits or is outstanding, and is not held.
+    #[must_use]
+    pub fn waits_for(&self, priority: u8) -> bool {
+        self.entries.iter().any(|(key, entry)| key.priority == priority && entry.state != State::Held)
     }
 
     /// Whether something more urgent than a clip's next chunk wants the link now.
@@ -396,8 +453,21 @@ impl Scheduler {
         let entry = self.entries.get(self.keys.get(id)?)?;
         Some(match entry.state {
             State::Waiting { not_before } => Place::Waiting { not_before },
+            State::Held => Place::Held,
             State::Sent | State::Transmitted { .. } => Place::Outstanding,
         })
+    }
+
+    /// Holds what is not admitted, up to the first that is.
+    fn hold(&mut self, admit: &mut impl FnMut(Candidate<'_>) -> bool) {
+        let now = self.now;
+        for (key, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.is_eligible(now)) {
+            let candidate = Candidate { id: &key.id, kind: entry.kind, priority: key.priority, bytes: entry.bytes };
+            if admit(candidate) {
+                return;
+            }
+            entry.state = State::Held;
+        }
     }
 
     fn pick(&self) -> Option<Key> {
@@ -429,9 +499,10 @@ impl Scheduler {
             return None;
         }
         let probe = self.probe.as_mut().filter(|probe| probe.not_before <= now)?;
-        let first = self.entries.keys().next()?;
+        let mut keys = self.entries.iter().filter(|(_, entry)| entry.state != State::Held).map(|(key, _)| key);
+        let first = keys.next()?;
         let is_worn_out = probe.of.as_ref() == Some(&first.id) && probe.of_count >= PROBES_OF_ONE;
-        let key = if is_worn_out { self.entries.keys().nth(1).unwrap_or(first) } else { first }.clone();
+        let key = if is_worn_out { keys.next().unwrap_or(first) } else { first }.clone();
         if !self.entries.get(&key)?.is_eligible(now) {
             return None;
         }
@@ -728,6 +799,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_admitted_waits_without_failing_and_holds_nothing_up() {
+        let mut scheduler =
+            connected(&[waiting(1, OutboxKind::Snapshot, 1, 40_000), waiting(2, OutboxKind::Clip, 1, 700_000)]);
+        let mut asked = Vec::new();
+        let only_clips = |candidate: Candidate<'_>| candidate.kind == OutboxKind::Clip;
+        while let Some(Output::Send { id, .. }) = scheduler.poll_admitted(only_clips) {
+            asked.push(sequence_of(&id));
+        }
+        assert_eq!(asked, [2]);
+        assert_eq!(scheduler.place("k7f3qa.1.1"), Some(Place::Held));
+        scheduler.handle_receipt("k7f3qa.1.2", at(1));
+        assert_eq!((scheduler.poll_timeout(), sent(&mut scheduler)), (None, Vec::new()), "asked once only");
+        scheduler.handle_timeout(at(2_000));
+        assert!(!scheduler.is_probing(), "what was never sent proves no silence");
+        scheduler.handle_released(at(2_001));
+        assert_eq!(sent(&mut scheduler), [1]);
+    }
+
+    #[test]
+    fn of_clips_the_later_and_the_smaller_ones_go_first() {
+        let clip = |sequence, hours: i64, bytes| Waiting {
+            created: Wall::from_unix_millis(1_795_000_000_000 + hours * 3_600_000),
+            ..waiting(sequence, OutboxKind::Clip, 1, bytes)
+        };
+        let mut scheduler =
+            connected(&[clip(1, 0, 700_000), clip(2, 10, 700_000), clip(3, 10, 300_000), clip(4, 0, 300_000)]);
+        let mut order = Vec::new();
+        while let [sequence] = sent(&mut scheduler)[..] {
+            scheduler.handle_receipt(&format!("k7f3qa.1.{sequence}"), at(1));
+            order.push(sequence);
+        }
+        assert_eq!(order, [3, 4, 2, 1]);
+    }
+
+    #[test]
     fn one_clip_runs_at_a_time_and_is_paused_by_silence() {
         let mut scheduler = connected(&[waiting(1, OutboxKind::Clip, 1, 700_000)]);
         assert_eq!(sent(&mut scheduler), [1]);
@@ -819,7 +925,7 @@ mod tests {
                 for one in &all {
                     prop_assert!(receipted.contains(&one.id) != scheduler.place(&one.id).is_some());
                 }
-                for priority in 0..6 {
+                for priority in 0..7 {
                     let outstanding: Vec<_> = scheduler.entries.iter()
                         .filter(|(key, entry)| key.priority == priority && entry.is_outstanding()).collect();
                     let bytes: u64 = outstanding.iter().map(|(_, entry)| entry.bytes).sum();

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
+use crate::budget::{BudgetStep, Yuan};
 use crate::evidence::Hash;
 use crate::time::{Mono, Stamp, TimeQuality, Wall};
 
@@ -164,6 +165,9 @@ pub struct StateBody {
     pub online: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// When a box that is off on purpose will be back at the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Wall>,
     pub session: Session,
     pub agent: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -223,6 +227,16 @@ pub struct HeartbeatBody {
     /// Absent where nothing is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<RecordingHealth>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetHealth>,
+}
+
+/// The month's traffic so far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetHealth {
+    pub step: BudgetStep,
+    pub bytes: u64,
+    pub yuan: Yuan,
 }
 
 /// How the rolling recording fares: of all cameras together.

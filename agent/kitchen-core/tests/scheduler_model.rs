@@ -537,10 +537,11 @@ impl Watched {
     }
 }
 
-/// Priority, then age.
-fn key(message: &Message) -> (u8, u64) {
+/// Priority, then age; of clips, all of one age here, the smaller ones first, by thousandths of a doubling.
+fn key(message: &Message) -> (u8, i64, u64) {
     let sequence = message.waiting.id.rsplit('.').next().expect("an id").parse().expect("a number");
-    (message.waiting.priority, sequence)
+    let size = ((message.waiting.bytes as f64).log2() * 1000.0) as i64;
+    (message.waiting.priority, if message.is_clip() { size } else { 0 }, sequence)
 }
 
 struct SchedulerTest;

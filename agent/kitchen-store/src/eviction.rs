@@ -153,8 +153,21 @@ impl Database {
                         return Err(error);
                     }
                 }
-                outcome => return outcome,
+                outcome => {
+                    if room == Room::WithReserve && !self.layout.reserve.exists() {
+                        self.empty_log();
+                    }
+                    return outcome;
+                }
             }
+        }
+    }
+
+    /// Once the reserve is given up, the log is not let grow: it takes as much as the reserve was, ten times what the
+    /// rows in it need. Readers are not waited for.
+    fn empty_log(&self) {
+        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            tracing::warn!(%error, "the log can't be emptied");
         }
     }
 

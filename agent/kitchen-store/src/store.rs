@@ -232,6 +232,15 @@ impl Store {
         self.call("list alerts", move |database| alerts::alerts(&database.connection, &database.layout, limit))
     }
 
+    /// One alert as [`Store::alerts`] lists it.
+    pub fn alert(&self, alert_id: &MessageId) -> Result<Option<AlertRow>, StoreError> {
+        let id = alert_id.to_string();
+        self.call("read an alert", move |database| {
+            let found = alerts::alerts_beginning(&database.connection, &database.layout, &id)?;
+            Ok(found.into_iter().find(|alert| alert.alert_id.to_string() == id))
+        })
+    }
+
     /// How many alerts were opened at `since` or later.
     pub fn alerts_since(&self, since: Wall) -> Result<u64, StoreError> {
         self.call("count alerts", move |database| alerts::alerts_since(&database.connection, since))

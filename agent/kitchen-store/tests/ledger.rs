@@ -216,11 +216,13 @@ fn a_ledger_with_an_altered_row_is_marked_and_so_is_one_without_a_counting() {
     assert_eq!(store.ledger(ALL).expect("ledger").len(), 399);
     assert_eq!(store.counting().expect("counting"), Some(json!({ "ledger_incomplete": true })));
 
-    let dir = tempdir().expect("tempdir");
-    let (store, incomplete) =
-        rescued(dir.path(), |directory| edit(directory, "DROP TABLE ledger; DELETE FROM counting"));
-    assert_eq!(incomplete, json!(["ledger"]));
-    assert_eq!(store.counting().expect("counting"), Some(json!({ "ledger_incomplete": true })));
+    for gone in ["DROP TABLE ledger", "ALTER TABLE ledger RENAME COLUMN yuan TO yuam"] {
+        let dir = tempdir().expect("tempdir");
+        let damage = format!("{gone}; DELETE FROM counting");
+        let (store, incomplete) = rescued(dir.path(), |directory| edit(directory, &damage));
+        assert_eq!((incomplete, store.ledger(ALL).expect("ledger")), (json!(["ledger"]), Vec::new()), "{gone}");
+        assert_eq!(store.counting().expect("counting"), Some(json!({ "ledger_incomplete": true })), "{gone}");
+    }
 }
 
 #[test]

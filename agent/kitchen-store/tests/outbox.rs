@@ -39,7 +39,7 @@ fn the_outbox_is_in_the_contracts_order() {
     store.append_record(stamp(), "loss", json!({})).expect("record");
     let priorities: Vec<u8> =
         store.outbox_waiting(100).expect("outbox").iter().map(|waiting| waiting.priority).collect();
-    assert_eq!(priorities, [0, 0, 1, 1, 1, 3, 3, 4, 5]);
+    assert_eq!(priorities, [0, 0, 1, 1, 1, 3, 3, 4, 6]);
     assert_eq!(store.outbox_waiting(2).expect("outbox")[0].id, fire.to_string());
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use kitchen_core::budget::TrafficClass;
 use kitchen_core::time::Mono;
 use kitchen_core::transfer::Transfer;
 use kitchen_core::wire::{ClipFin, ClipInit, Envelope, up};
@@ -57,12 +58,12 @@ impl ClipUnderWay {
 
     #[must_use]
     pub fn init_publication(&self) -> Publication {
-        Publication::new(self.topic("init"), self.init.clone())
+        Publication::new(self.topic("init"), self.init.clone()).of_class(TrafficClass::Clip)
     }
 
     #[must_use]
     pub fn fin_publication(&self) -> Publication {
-        Publication::new(self.topic("fin"), self.fin.clone())
+        Publication::new(self.topic("fin"), self.fin.clone()).of_class(TrafficClass::Clip)
     }
 
     /// One chunk, read off the runtime.
@@ -73,7 +74,7 @@ impl ClipUnderWay {
         let path = self.path.clone();
         let chunk = tokio::task::spawn_blocking(move || read_chunk(&path, offset, length)).await??;
         let crc = crc_text(&chunk);
-        let mut publication = Publication::new(self.topic(&offset.to_string()), chunk);
+        let mut publication = Publication::new(self.topic(&offset.to_string()), chunk).of_class(TrafficClass::Clip);
         publication.properties.push((CRC_PROPERTY.to_owned(), crc));
         Ok(publication)
     }

@@ -3,6 +3,7 @@
 
 pub mod clip;
 pub mod explain;
+pub mod gate;
 pub mod mqtt;
 pub mod outbox;
 pub mod probe;
@@ -11,6 +12,7 @@ pub mod tls;
 pub mod uplink;
 
 pub use explain::{LinkReason, LinkTrouble};
+pub use gate::{Gate, Unlimited};
 pub use mqtt::{Link, LinkEvent, LinkOptions, Message, Publication, PublishError, Publisher, Token, Will};
 pub use outbox::{Outbox, OutboxError, Presence};
 pub use reconnect::Reconnect;

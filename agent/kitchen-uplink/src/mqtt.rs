@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kitchen_core::budget::{HANDSHAKE_BYTES, TRY_BYTES, TrafficClass, wire_bytes};
 use kitchen_core::time::Wall;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
@@ -16,7 +17,7 @@ use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, Filter, LastWill, LastWillProperties, Packet, PubAckReason, PublishProperties,
     SubscribeReasonCode,
 };
-use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, TlsError};
 use rumqttc::{TlsConfiguration, Transport};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::explain::{LinkReason, LinkTrouble, explain};
+use crate::gate::{Gate, Unlimited};
 use crate::tls::{Broker, LinkError, client_config};
 
 /// Publications that the link takes before the broker has confirmed one.
@@ -32,6 +34,10 @@ pub const MAX_UNCONFIRMED: usize = 64;
 pub const MAX_INCOMING_BYTES: u32 = 4 * 1024 * 1024;
 
 const EVENTS: usize = 256;
+/// Packets of one size, as MQTT 5 writes them.
+const PING_BYTES: u64 = 2;
+const PUBACK_BYTES: u64 = 6;
+const CONNACK_BYTES: u64 = 24;
 const CONNECT_LIMIT_S: u64 = 30;
 const SILENCE_LIMIT: Duration = Duration::from_secs(90);
 /// No message waits longer for its confirmation, though the broker talks: all that may be under way needs less at 8 kbps.
@@ -152,13 +158,21 @@ pub struct Publication {
     pub is_confirmed: bool,
     pub retain: bool,
     pub properties: Vec<(String, String)>,
+    /// For what its bytes are counted.
+    pub class: TrafficClass,
 }
 
 impl Publication {
-    /// QoS 1, not retained, without properties.
+    /// QoS 1, not retained, without properties; counted as protocol.
     #[must_use]
     pub fn new(topic: String, payload: impl Into<Bytes>) -> Self {
-        Self { topic, payload: payload.into(), is_confirmed: true, retain: false, properties: Vec::new() }
+        let (payload, class) = (payload.into(), TrafficClass::Protocol);
+        Self { topic, payload, is_confirmed: true, retain: false, properties: Vec::new(), class }
+    }
+
+    #[must_use]
+    pub fn of_class(self, class: TrafficClass) -> Self {
+        Self { class, ..self }
     }
 
     /// At most this many bytes as a packet.
@@ -218,12 +232,20 @@ pub enum PublishError {
     TooLarge { bytes: u64, limit: u32 },
 }
 
+/// A publication that rumqttc has, and what it will count as.
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    token: Token,
+    class: TrafficClass,
+    bytes: u64,
+}
+
 /// What is between us and the broker.
 #[derive(Debug)]
 struct Flight {
     next: u64,
     /// Given to rumqttc, in its order.
-    queued: VecDeque<Token>,
+    queued: VecDeque<Queued>,
     /// Written, by packet id, and when.
     unconfirmed: HashMap<u16, (Token, Instant)>,
     max_packet_bytes: Option<u32>,
@@ -278,6 +300,7 @@ impl Publisher {
         }
         let qos = if publication.is_confirmed { QoS::AtLeastOnce } else { QoS::AtMostOnce };
         let properties = PublishProperties { user_properties: publication.properties, ..PublishProperties::default() };
+        let class = publication.class;
         // Under the lock, so that the queue here has rumqttc's order.
         self.client
             .try_publish_with_properties(publication.topic, qos, publication.retain, publication.payload, properties)
@@ -287,7 +310,7 @@ impl Publisher {
         }
         let token = Token(flight.next);
         flight.next += 1;
-        flight.queued.push_back(token);
+        flight.queued.push_back(Queued { token, class, bytes });
         Ok(token)
     }
 
@@ -323,7 +346,17 @@ impl Link {
     /// # Errors
     /// When the options can't lead to a connection.
     pub fn open(options: &LinkOptions, will: Option<Will>) -> Result<Self, LinkError> {
+        Self::open_counted(options, will, Arc::new(Unlimited))
+    }
+
+    /// As [`Self::open`]; `gate` is told of every byte.
+    ///
+    /// # Errors
+    /// When the options can't lead to a connection.
+    pub fn open_counted(options: &LinkOptions, will: Option<Will>, gate: Arc<dyn Gate>) -> Result<Self, LinkError> {
         let broker = options.validate()?;
+        let will_bytes = will.as_ref().map_or(0, |will| will.topic.len() + will.payload.len());
+        let connect_bytes = (60 + 2 * options.client_id.len() + will_bytes) as u64;
         let client_options = options.client_options(&broker, will)?;
         let (client, event_loop) = AsyncClient::new(client_options, MAX_UNCONFIRMED + 8);
         let flight = Arc::new(Mutex::new(Flight {
@@ -344,6 +377,8 @@ impl Link {
             largest_packet: options.largest_packet,
             broker,
             client_id: options.client_id.clone(),
+            gate,
+            connect_bytes,
         };
         Ok(Self { publisher, events, task: tokio::spawn(pump.run()) })
     }
@@ -384,10 +419,14 @@ struct Pump {
     largest_packet: Option<u32>,
     broker: Broker,
     client_id: String,
+    gate: Arc<dyn Gate>,
+    /// Of the packet CONNECT with its will.
+    connect_bytes: u64,
 }
 
 impl Pump {
     async fn run(mut self) {
+        self.gate.passed(TrafficClass::Protocol, TRY_BYTES);
         let error = self.pump().await;
         lock(&self.publisher.flight).is_closed = true;
         self.publisher.freed.notify_waiters();
@@ -422,7 +461,12 @@ impl Pump {
             };
             let event = match polled {
                 Ok(event) => event,
-                Err(error) => return explain(&error, &self.broker, &self.client_id),
+                Err(error) => {
+                    if matches!(error, ConnectionError::Tls(TlsError::TLS(_)) | ConnectionError::ConnectionRefused(_)) {
+                        self.count_connection();
+                    }
+                    return explain(&error, &self.broker, &self.client_id);
+                }
             };
             match self.look_at(event) {
                 Ok(Some(event)) => {
@@ -445,9 +489,13 @@ impl Pump {
         let packet = match event {
             Event::Incoming(packet) => packet,
             Event::Outgoing(Outgoing::Publish(packet_id)) => {
-                let token = flight.queued.pop_front();
-                if let Some(token) = token.filter(|_| packet_id != 0) {
-                    flight.unconfirmed.insert(packet_id, (token, Instant::now()));
+                if let Some(queued) = flight.queued.pop_front() {
+                    let is_confirmed = packet_id != 0;
+                    if is_confirmed {
+                        flight.unconfirmed.insert(packet_id, (queued.token, Instant::now()));
+                    }
+                    let answer = if is_confirmed { PUBACK_BYTES } else { 0 };
+                    self.gate.passed(queued.class, self.wire_bytes(queued.bytes) + self.wire_bytes(answer));
                 }
                 self.publisher.freed.notify_waiters();
                 return Ok(None);
@@ -459,7 +507,18 @@ impl Pump {
             Event::Outgoing(Outgoing::Disconnect) => {
                 return Err(LinkReason::Closed.because("closed on purpose"));
             }
-            Event::Outgoing(_) => return Ok(None),
+            Event::Outgoing(outgoing) => {
+                match outgoing {
+                    Outgoing::PingReq => self.count(2 * self.wire_bytes(PING_BYTES)),
+                    Outgoing::PubAck(_) => self.count(self.wire_bytes(PUBACK_BYTES)),
+                    Outgoing::Subscribe(_) => {
+                        let filters: usize = self.subscriptions.iter().map(|filter| filter.len() + 3).sum();
+                        self.count(self.wire_bytes(filters as u64 + 8) + self.wire_bytes(PUBACK_BYTES + 2));
+                    }
+                    _ => {}
+                }
+                return Ok(None);
+            }
         };
         flight.heard = Instant::now();
         match packet {
@@ -467,6 +526,7 @@ impl Pump {
                 let announced = connack.properties.and_then(|properties| properties.max_packet_size);
                 flight.max_packet_bytes = announced.into_iter().chain(self.largest_packet).min();
                 drop(flight);
+                self.count_connection();
                 subscribe(&self.publisher, &self.subscriptions)?;
                 Ok(Some(LinkEvent::Connected { session_present: connack.session_present }))
             }
@@ -479,6 +539,8 @@ impl Pump {
             }
             Packet::SubAck(suback) => Ok(self.look_at_subscriptions(&suback.return_codes)),
             Packet::Publish(publish) => {
+                let bytes = self.wire_bytes((publish.topic.len() + publish.payload.len() + 12) as u64);
+                self.gate.passed(downlink_class(&publish.topic), bytes);
                 let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else {
                     warn!("a topic that is not UTF-8 was dropped");
                     return Ok(None);
@@ -491,11 +553,30 @@ impl Pump {
         }
     }
 
+    fn wire_bytes(&self, bytes: u64) -> u64 {
+        wire_bytes(bytes, self.broker.is_encrypted)
+    }
+
+    fn count(&self, bytes: u64) {
+        self.gate.passed(TrafficClass::Protocol, bytes);
+    }
+
+    fn count_connection(&self) {
+        let handshake = if self.broker.is_encrypted { HANDSHAKE_BYTES } else { TRY_BYTES };
+        self.count(handshake - TRY_BYTES + self.wire_bytes(self.connect_bytes) + self.wire_bytes(CONNACK_BYTES));
+    }
+
     fn look_at_subscriptions(&self, codes: &[SubscribeReasonCode]) -> Option<LinkEvent> {
         let refused = codes.iter().position(|code| !matches!(code, SubscribeReasonCode::Success(_)))?;
         let filter = self.subscriptions.get(refused).cloned().unwrap_or_default();
         Some(LinkEvent::SubscriptionRefused { filter, reason: format!("{:?}", codes[refused]) })
     }
+}
+
+/// Only commands have a class of their own; what comes down otherwise answers what was sent.
+fn downlink_class(topic: &[u8]) -> TrafficClass {
+    let is_command = topic.split(|byte| *byte == b'/').nth(4).is_some_and(|leaf| leaf == b"command");
+    if is_command { TrafficClass::Command } else { TrafficClass::Protocol }
 }
 
 fn subscribe(publisher: &Publisher, subscriptions: &[String]) -> Result<(), LinkTrouble> {
@@ -543,7 +624,7 @@ mod tests {
         let start = Instant::now();
         let mut flight = Flight {
             next: 1,
-            queued: VecDeque::from([Token(0)]),
+            queued: VecDeque::from([Queued { token: Token(0), class: TrafficClass::Text, bytes: 1 }]),
             unconfirmed: HashMap::new(),
             max_packet_bytes: None,
             heard: start,

@@ -3,12 +3,14 @@
 
 mod clips;
 mod presence;
+mod spending;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kitchen_core::outbox::Payload;
+use kitchen_core::budget::{Hold, LinkMode};
+use kitchen_core::outbox::{OutboxKind, Payload};
 use kitchen_core::scheduler::{Output, Scheduler};
 use kitchen_core::time::{Clock, Mono, Wall, millis};
 use kitchen_core::wire::{AckBody, Downlink, Session, down, up};
@@ -18,6 +20,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::clip::ClipUnderWay;
 use crate::explain::{LinkReason, LinkTrouble, chain};
+use crate::gate::Gate;
 use crate::mqtt::{Link, LinkEvent, LinkOptions, Message, Publication, PublishError, Token, Will};
 use crate::outbox::{Outbox, OutboxError, Presence, blocking};
 use crate::reconnect::Reconnect;
@@ -32,6 +35,7 @@ const FIRST_HEARTBEAT: Duration = Duration::from_secs(5);
 /// The loop goes round at least so often, so that one that hangs is found.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 const WILL_DELAY_S: u32 = 60;
+const LONGEST_KEEPALIVE_S: u32 = 3_600;
 const LIMIT_HOLDS: Duration = Duration::from_secs(6 * 3600);
 
 /// How the box reaches the district.
@@ -44,6 +48,8 @@ pub struct UplinkOptions {
     pub status: watch::Sender<LinkStatus>,
     /// Ends the wait before the next connection: somebody stands at the box and wants to know now.
     pub hurry: Arc<Notify>,
+    /// Counts what passes, and says what may.
+    pub gate: Arc<dyn Gate>,
 }
 
 /// The link as `status` shows it.
@@ -56,6 +62,10 @@ pub struct LinkStatus {
     pub last_receipt: Option<Wall>,
     /// The district has acknowledged nothing for 10 minutes.
     pub is_district_silent: bool,
+    /// Not connected on purpose, until then at the latest: the month's money.
+    pub resting_until: Option<Wall>,
+    /// What waits though the link is there, and why.
+    pub held: BTreeMap<String, Hold>,
 }
 
 /// Keeps the box connected and its outbox going until `cancel` turns true. `wake` tells of new messages.
@@ -74,6 +84,7 @@ pub async fn run(
     let device = options.link.client_id.clone();
     let mut link_options = options.link;
     link_options.subscriptions = vec![down(&device, "ack"), down(&device, "clip/+")];
+    let keepalive_s = link_options.keepalive_s;
     let scheduler = Scheduler::new(fastrand::u64(..), clock.mono());
     let mut uplink = Uplink {
         device,
@@ -86,13 +97,22 @@ pub async fn run(
         wake,
         cancel,
         scheduler,
+        holds: BTreeMap::new(),
+        requested: HashSet::new(),
         clip: None,
         is_list_complete: true,
         limit_until: Mono::ZERO,
+        gate: options.gate,
+        keepalive_s,
+        is_errand: false,
     };
     let mut reconnect = Reconnect::default();
     loop {
-        let Some((connected, trouble)) = uplink.run_once().await else { return Ok(()) };
+        if !uplink.until_affordable().await {
+            return Ok(());
+        }
+        let Some(ended) = uplink.run_once().await else { return Ok(()) };
+        let Ended::Broken(connected, trouble) = ended else { continue };
         uplink.tell_broken(trouble);
         let wait = reconnect.wait(connected);
         debug!(wait_ms = millis(wait), "waiting before the next connection");
@@ -113,9 +133,19 @@ async fn cancelled(cancel: &mut watch::Receiver<bool>) {
     let _ = cancel.wait_for(|is_cancelled| *is_cancelled).await;
 }
 
+/// What became of one connection.
+enum Ended {
+    /// How long it lasted, and why it ended.
+    Broken(Duration, LinkTrouble),
+    /// On purpose, to save money.
+    Resting,
+}
+
 /// Why the loop over one connection ended.
 enum End {
     Broken(LinkTrouble),
+    /// The money left is not for a connection, until then.
+    Resting(Wall),
     /// What the box said of itself on this connection, and its will, no longer hold.
     Outdated,
     Cancelled,
@@ -136,6 +166,7 @@ enum Part {
 
 struct Connection {
     link: Link,
+    since: Mono,
     session: Session,
     under_way: HashMap<Token, UnderWay>,
     heartbeat_at: Mono,
@@ -154,25 +185,34 @@ struct Uplink {
     wake: Arc<Notify>,
     cancel: watch::Receiver<bool>,
     scheduler: Scheduler,
+    /// What is held since the outbox was last listed, and why.
+    holds: BTreeMap<String, Hold>,
+    /// Clips that the district asked for.
+    requested: HashSet<String>,
     /// The clip under way, or cut off and to be continued.
     clip: Option<ClipUnderWay>,
     is_list_complete: bool,
     /// The learnt `link_options.largest_packet` counts until then: the broker's limit may be raised.
     limit_until: Mono,
+    gate: Arc<dyn Gate>,
+    /// As configured.
+    keepalive_s: u32,
+    /// Connected only for the gravest texts.
+    is_errand: bool,
 }
 
 impl Uplink {
-    /// One connection from its beginning to its end. `None`: cancelled; else how long it lasted and why it ended.
-    async fn run_once(&mut self) -> Option<(Duration, LinkTrouble)> {
+    /// One connection from its beginning to its end. `None`: cancelled.
+    async fn run_once(&mut self) -> Option<Ended> {
         let (mut link, session) = match self.open().await {
             Ok(opened) => opened,
-            Err(trouble) => return Some((Duration::ZERO, trouble)),
+            Err(trouble) => return Some(Ended::Broken(Duration::ZERO, trouble)),
         };
         let session_present = loop {
             tokio::select! {
                 event = link.next() => match event {
                     LinkEvent::Connected { session_present } => break session_present,
-                    LinkEvent::Disconnected { error } => return Some((Duration::ZERO, error)),
+                    LinkEvent::Disconnected { error } => return Some(Ended::Broken(Duration::ZERO, error)),
                     _ => {}
                 },
                 () = tokio::time::sleep(PROGRESS_INTERVAL) => self.presence.progress(),
@@ -183,7 +223,8 @@ impl Uplink {
         let now = self.clock.mono();
         let heartbeat_at = now + FIRST_HEARTBEAT.min(self.heartbeat);
         let under_way = HashMap::new();
-        let mut connection = Connection { link, session, under_way, heartbeat_at, list_at: now, is_outdated: false };
+        let mut connection =
+            Connection { link, since: now, session, under_way, heartbeat_at, list_at: now, is_outdated: false };
         let end = self.converse(&mut connection, session_present).await;
         let now = self.clock.mono();
         if matches!(&end, End::Broken(trouble) if trouble.reason == LinkReason::TooLarge) {
@@ -194,14 +235,19 @@ impl Uplink {
             clip.transfer.handle_disconnected(now);
         }
         match end {
-            End::Broken(trouble) => Some((since.elapsed(), trouble)),
+            End::Broken(trouble) => Some(Ended::Broken(since.elapsed(), trouble)),
+            End::Resting(until) => {
+                self.say_farewell(connection, "budget".to_owned(), Some(until)).await;
+                Some(Ended::Resting)
+            }
             End::Outdated => {
                 connection.link.close(FAREWELL).await;
                 let text = "messages of this id came with other bytes before: look for a second box, or a copied card";
-                Some((since.elapsed(), LinkReason::SecondBox.because(text.to_owned())))
+                Some(Ended::Broken(since.elapsed(), LinkReason::SecondBox.because(text.to_owned())))
             }
             End::Cancelled => {
-                self.say_farewell(connection).await;
+                let reason = self.presence.farewell();
+                self.say_farewell(connection, reason, None).await;
                 None
             }
         }
@@ -229,13 +275,16 @@ impl Uplink {
     async fn open(&mut self) -> Result<(Link, Session), LinkTrouble> {
         let not_ready = |error: OutboxError| LinkReason::Other.because(error.to_string());
         let session = blocking(&self.outbox, |outbox| outbox.next_session()).await.map_err(not_ready)?;
-        let payload = self.state(&session, Some("connection lost".to_owned())).await.map_err(not_ready)?;
+        let payload = self.state(&session, Some("connection lost".to_owned()), None).await.map_err(not_ready)?;
         if self.limit_until <= self.clock.mono() {
             self.link_options.largest_packet = None;
         }
         let will = Will { topic: up(&self.device, "state"), payload, delay_s: WILL_DELAY_S, retain: true };
-        let link =
-            Link::open(&self.link_options, Some(will)).map_err(|error| LinkReason::Setup.because(chain(&error)))?;
+        if let LinkMode::Connected { stretch } = self.gate.link_mode() {
+            self.link_options.keepalive_s = self.keepalive_s.saturating_mul(stretch).min(LONGEST_KEEPALIVE_S);
+        }
+        let link = Link::open_counted(&self.link_options, Some(will), Arc::clone(&self.gate))
+            .map_err(|error| LinkReason::Setup.because(chain(&error)))?;
         Ok((link, session))
     }
 
@@ -246,12 +295,18 @@ impl Uplink {
         }
         info!(session = connection.session.n, session_present, "connected to the district's broker");
         let now = self.clock.stamp();
-        self.status.send_modify(|status| status.connected_since = Some(now.wall));
+        self.status.send_modify(|status| {
+            status.connected_since = Some(now.wall);
+            status.resting_until = None;
+        });
         self.scheduler.handle_connected(session_present, now.mono);
         loop {
             fail::fail_point!("uplink");
             self.perform_all(connection).await;
             self.presence.progress();
+            if let Some(until) = self.rests(connection) {
+                return End::Resting(until);
+            }
             let wait = self.next_timeout(connection).since(self.clock.mono()).min(PROGRESS_INTERVAL);
             tokio::select! {
                 event = connection.link.next() => {
@@ -284,14 +339,16 @@ impl Uplink {
             self.list().await;
         }
         self.scheduler.handle_timeout(now);
-        if connection.heartbeat_at <= now {
-            connection.heartbeat_at = now + self.heartbeat;
+        if connection.heartbeat_at <= now && !self.is_errand {
+            connection.heartbeat_at = now + self.stretched(self.heartbeat);
             self.beat(connection).await;
         }
         let mut sent = Vec::new();
-        while let Some(output) = self.scheduler.poll_output() {
+        while let Some(output) = self.next_output() {
+            self.save_if_due().await;
             self.perform(connection, output, &mut sent).await;
         }
+        self.tell_held().await;
         if !sent.is_empty() {
             let stored = blocking(&self.outbox, move |outbox| outbox.sent(&sent)).await;
             log_failure(stored, "attempts not noted");
@@ -309,7 +366,9 @@ impl Uplink {
         match blocking(&self.outbox, |outbox| outbox.waiting(LISTED)).await {
             Ok(list) => {
                 self.is_list_complete = list.len() < LISTED;
+                self.note_list(&list);
                 self.scheduler.handle_waiting(&list, self.is_list_complete, self.clock.mono());
+                self.scheduler.handle_released(self.clock.mono());
             }
             Err(failure) => error!(error = %failure, "the outbox can't be read"),
         }
@@ -317,7 +376,7 @@ impl Uplink {
 
     async fn perform(&mut self, connection: &mut Connection, output: Output, sent: &mut Vec<String>) {
         match output {
-            Output::Send { id, .. } => self.send(connection, id, sent).await,
+            Output::Send { id, kind, priority } => self.send(connection, id, kind, priority, sent).await,
             Output::Pause { id } => {
                 let now = self.clock.mono();
                 if let Some(clip) = self.clip.as_mut().filter(|clip| clip.clip_id == id) {
@@ -335,7 +394,14 @@ impl Uplink {
         }
     }
 
-    async fn send(&mut self, connection: &mut Connection, id: String, sent: &mut Vec<String>) {
+    async fn send(
+        &mut self,
+        connection: &mut Connection,
+        id: String,
+        kind: OutboxKind,
+        priority: u8,
+        sent: &mut Vec<String>,
+    ) {
         let wanted = id.clone();
         let payload = match blocking(&self.outbox, move |outbox| outbox.load(&wanted)).await {
             Ok(Some(payload)) => payload,
@@ -365,6 +431,7 @@ impl Uplink {
                 return;
             }
         };
+        let publication = publication.of_class(spending::class_of(kind, priority));
         let bytes = publication.packet_bytes();
         match connection.link.publisher().publish(publication) {
             Ok(token) => {

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use kitchen_core::alert::{AlertBody, AlertRecord};
+use kitchen_core::budget::{Bucket, Traffic, TrafficClass};
 use kitchen_core::outbox::{OutboxKind, Payload};
 use kitchen_core::recording::Segment;
 use kitchen_core::rules::RuleId;
@@ -131,6 +132,29 @@ fn a_store_whose_key_has_to_be_made_opens_on_a_full_disk() {
     while std::io::Write::write_all(&mut file, &[b'x'; 512]).is_ok() {}
     let store = open(directory.path());
     assert_eq!(waiting(&store, OutboxKind::Alert).len(), 3);
+}
+
+#[test]
+fn the_reserve_alone_holds_many_texts_and_hours_of_the_ledger() {
+    let directory = tempfile::tempdir().unwrap();
+    let _disk = Disk::mount(directory.path(), "size=24m");
+    let store = open(directory.path());
+    let mut file = fs::File::create(directory.path().join("somebody's.log")).unwrap();
+    while std::io::Write::write_all(&mut file, &[b'x'; 512]).is_ok() {}
+    let hour = |hour: u64| {
+        let at = stamp(hour * 3600);
+        let classes = [Traffic { bytes: 1 + hour, ..Traffic::default() }; TrafficClass::COUNT];
+        Bucket { boot: 1, first: at.mono, last: at.mono, label: at.wall, classes }
+    };
+    for saved in 0..200 {
+        store.save_ledger(stamp(saved * 3600), &[hour(saved)], saved.into()).expect("the reserve has room for it");
+        store.append_record(stamp(saved * 3600), "clock.fix", serde_json::json!({})).expect("and for that");
+    }
+    drop(store);
+    let store = open(directory.path());
+    assert_eq!(store.ledger(stamp(0).wall).unwrap(), (0..200).map(hour).collect::<Vec<_>>());
+    assert_eq!(store.counting().unwrap(), Some(199.into()));
+    assert_eq!(waiting(&store, OutboxKind::Record).len(), 200);
 }
 
 #[test]

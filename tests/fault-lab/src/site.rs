@@ -83,6 +83,7 @@ impl Presence for Quiet {
         StateBody {
             online: true,
             reason: None,
+            until: None,
             session,
             agent: "0.0.0".to_owned(),
             pack: None,
@@ -101,6 +102,7 @@ impl Presence for Quiet {
             chain_head: None,
             restarts: Default::default(),
             recording: None,
+            budget: None,
         }
     }
 }
@@ -349,7 +351,13 @@ impl Site {
         let (status, _) = watch::channel(LinkStatus::default());
         let (cancel, cancelled) = watch::channel(false);
         let link = LinkOptions { keepalive_s: KEEPALIVE_S, ..LinkOptions::new(&self.urls.of_box, DEVICE) };
-        let options = UplinkOptions { link, heartbeat_s: HEARTBEAT_S, status, hurry: Arc::clone(&self.hurry) };
+        let options = UplinkOptions {
+            link,
+            heartbeat_s: HEARTBEAT_S,
+            status,
+            hurry: Arc::clone(&self.hurry),
+            gate: Arc::new(kitchen_uplink::Unlimited),
+        };
         let outbox = Arc::new(WitnessedOutbox {
             store: self.store.clone().expect("the store is open"),
             clock: Arc::clone(&self.clock),

@@ -19,6 +19,7 @@ pub fn alert_body(rule: RuleId, opened_at: Wall) -> AlertBody {
         boxes: Vec::new(),
         model: None,
         snapshot: None,
+        snapshot_status: None,
         clip: None,
         clip_status: "none".to_owned(),
         reason: None,

@@ -63,6 +63,13 @@ fault-K-LNK-10 = The box's certificate or key can't be read
 fault-K-LNK-10-next = check uplink.certificate_file and uplink.key_file, and that the user kitchen may read them
 fault-K-LNK-11 = The box's certificate has expired
 fault-K-LNK-11-next = enrol the box again
+
+fault-K-BUD-01 = The month's traffic budget is used, or nearly
+fault-K-BUD-01-next = see where it went: kitchen-agent budget; raise budget.yuan_per_year, or look for what sends so much
+fault-K-BUD-02 = The interface at which traffic is to be counted does not exist
+fault-K-BUD-02-next = correct budget.interface.name; ip link shows the names
+fault-K-BUD-03 = No tariff is configured
+fault-K-BUD-03-next = enter what the contract says in [[budget.tariff]]
 fault-K-BOX-01 = The clock is wrong
 fault-K-BOX-01-next = connect the network so that the time is set (timedatectl), and check the clock's battery
 fault-K-BOX-02 = The box is too hot

@@ -153,6 +153,15 @@ help-outbox-drop-examples =
 
     The alert, its picture and its clip stay on the box. A record tells the district what it will never get.
 help-budget = The month in bytes and yuan
+help-budget-year = Twelve months at the present rate
+help-budget-what_if = Twelve months with another load or price: alerts_per_day, clip_bytes, snapshot_bytes, yuan_per_gb, yuan_per_year
+help-budget-examples =
+    Examples:
+    {"  "}kitchen-agent budget
+    {"  "}kitchen-agent budget --year
+    {"  "}kitchen-agent budget --what-if alerts_per_day=50 --what-if yuan_per_gb=290
+
+    Money is counted exactly; a month never passes its twelfth of budget.yuan_per_year.
 help-enrol = Claim, key, certificate
 help-accept = The acceptance test of a site
 help-update = Agent and model versions

@@ -63,6 +63,13 @@ fault-K-LNK-10 = 本机证书或私钥无法读取
 fault-K-LNK-10-next = 检查 uplink.certificate_file 和 uplink.key_file，并让用户 kitchen 可以读取
 fault-K-LNK-11 = 本机证书已过期
 fault-K-LNK-11-next = 重新为设备登记证书
+
+fault-K-BUD-01 = 本月流量费用已用完或即将用完
+fault-K-BUD-01-next = 查看用在哪里：kitchen-agent budget；提高 budget.yuan_per_year，或找出流量大的来源
+fault-K-BUD-02 = 用于计量的网络接口不存在
+fault-K-BUD-02-next = 改正 budget.interface.name；用 ip link 查看接口名称
+fault-K-BUD-03 = 没有设置资费
+fault-K-BUD-03-next = 把合同资费写入 [[budget.tariff]]
 fault-K-BOX-01 = 时钟不准
 fault-K-BOX-01-next = 接通网络以自动校时（timedatectl），并检查时钟电池
 fault-K-BOX-02 = 设备过热

@@ -153,6 +153,15 @@ help-outbox-drop-examples =
 
     报警、图片和视频仍留在盒子里。平台会收到一条记录，得知哪条消息不会再来。
 help-budget = 本月流量和费用（元）
+help-budget-year = 按目前用量推算十二个月
+help-budget-what_if = 按其他用量或价格推算十二个月：alerts_per_day、clip_bytes、snapshot_bytes、yuan_per_gb、yuan_per_year
+help-budget-examples =
+    示例：
+    {"  "}kitchen-agent budget
+    {"  "}kitchen-agent budget --year
+    {"  "}kitchen-agent budget --what-if alerts_per_day=50 --what-if yuan_per_gb=290
+
+    费用精确计算；每月不超过 budget.yuan_per_year 的十二分之一。
 help-enrol = 设备登记：申领、密钥、证书
 help-accept = 现场验收测试
 help-update = 程序和模型版本

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kitchen_core::time::Wall;
 
-use super::{Context, Finding, Name, Reports, Verdict, link, recording, store};
+use super::{Context, Finding, Name, Reports, Verdict, budget, link, recording, store};
 use crate::control::AgentState;
 use crate::fault::Fault;
 use crate::health::{self, Memory, Power};
@@ -50,6 +50,7 @@ pub(super) async fn check(context: &Context, reports: &Reports) -> bool {
     is_sound &= certificate.verdict != Verdict::Fail;
     reports.tell(Name::CertificateExpiry, certificate);
     reports.tell(Name::Recording, recording::look(&context.config, &context.agent));
+    reports.tell(Name::Budget, budget::look(&context.config, &context.agent));
     reports.tell(Name::Service, service(&context.agent).await);
     is_sound
 }

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use kitchen_core::time::{Clock as _, Wall};
+use kitchen_core::config::Config;
+use kitchen_core::time::{Clock as _, TimeZone, Wall};
 use kitchen_store::{OpenOptions, OutboxRow, Store};
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ use crate::clock::{SystemClock, boot_id};
 use crate::control::{AgentState, OutboxChange};
 use crate::fault::Fault;
 use crate::notice::notice;
+use crate::status::HeldReport;
 use crate::text::text;
 use crate::{config_file, control};
 
@@ -26,16 +28,20 @@ pub fn list(cli: &Cli, limit: usize) -> Result<Exit> {
     let reader = Store::read_only(&config.device.state_dir.join("store"))?;
     let now = SystemClock::new().stamp().wall;
     let messages = reader.outbox(limit)?;
+    let (held, zone) = (held(&config), config.time_zone());
     if cli.json {
-        let messages: Vec<Value> = messages.iter().map(|message| described(message, now)).collect();
+        let messages: Vec<Value> = messages.iter().map(|message| described(message, &held, now)).collect();
         print_json(&json!({ "messages": messages }))?;
         return Ok(Exit::Done);
     }
-    let zone = config.time_zone();
     for message in &messages {
         let OutboxRow { id, kind, bytes, created, .. } = message;
         let created = created.local_text(&zone);
-        print_line(&format!("{created}  {id:<16} {:<9} {bytes:>8}  {}", kind.as_str(), state(message, now)));
+        print_line(&format!(
+            "{created}  {id:<16} {:<9} {bytes:>8}  {}",
+            kind.as_str(),
+            state(message, &held, &zone, now)
+        ));
     }
     if messages.is_empty() {
         print_line(&text!("outbox-empty"));
@@ -52,10 +58,11 @@ pub fn show(cli: &Cli, id: &str) -> Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let now = SystemClock::new().stamp().wall;
+    let (held, zone) = (held(&config), config.time_zone());
     let content = reader.outbox_content(message)?;
     let topic = format!("kitchen/v1/{}/up/{}", config.device.id, content.topic_leaf);
     if cli.json {
-        let mut shown = described(message, now);
+        let mut shown = described(message, &held, now);
         shown["topic"] = json!(topic);
         shown["body"] = json!(content.body);
         shown["file"] = json!(content.file);
@@ -63,9 +70,9 @@ pub fn show(cli: &Cli, id: &str) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     print_line(&format!("{}  {}  {topic}", message.id, message.kind.as_str()));
-    let (created, bytes) = (message.created.local_text(&config.time_zone()), message.bytes);
+    let (created, bytes) = (message.created.local_text(&zone), message.bytes);
     print_line(&text!("outbox-created", time = created, bytes = bytes));
-    print_line(&state(message, now));
+    print_line(&state(message, &held, &zone, now));
     if let Some(file) = content.file {
         print_line(&file.display().to_string());
     }
@@ -118,11 +125,21 @@ fn only<'a>(found: &'a [OutboxRow], id: &str) -> Result<&'a OutboxRow, Exit> {
     }
 }
 
-fn described(message: &OutboxRow, now: Wall) -> Value {
-    let state = match (&message.set_aside, message.sent) {
-        (Some(_), _) => "set_aside",
-        (None, Some(_)) => "sent",
-        (None, None) => "waiting",
+/// What the running agent holds back to keep the month's ceiling.
+fn held(config: &Config) -> Vec<HeldReport> {
+    match control::agent_state(&control::socket_path(&config.device.state_dir)) {
+        AgentState::Up(report) => report.held,
+        _ => Vec::new(),
+    }
+}
+
+fn described(message: &OutboxRow, held: &[HeldReport], now: Wall) -> Value {
+    let held = held.iter().find(|held| held.id == message.id);
+    let state = match (&message.set_aside, held, message.sent) {
+        (Some(_), ..) => "set_aside",
+        (None, Some(_), _) => "held",
+        (None, None, Some(_)) => "sent",
+        (None, None, None) => "waiting",
     };
     let mut described = json!({
         "id": message.id, "kind": message.kind.as_str(), "bytes": message.bytes, "created": message.created,
@@ -130,6 +147,9 @@ fn described(message: &OutboxRow, now: Wall) -> Value {
     });
     if let Some(reason) = &message.set_aside {
         described["reason"] = json!(reason);
+    } else if let Some(held) = held {
+        (described["reason"], described["until"]) = (json!(held.reason), json!(held.until));
+        described["next_attempt_s"] = Value::Null;
     }
     described
 }
@@ -146,7 +166,14 @@ fn next_attempt(message: &OutboxRow, now: Wall) -> Option<u64> {
     Some(pause.saturating_sub(Duration::from_millis(since_ms)).as_secs())
 }
 
-fn state(message: &OutboxRow, now: Wall) -> String {
+fn state(message: &OutboxRow, held: &[HeldReport], zone: &TimeZone, now: Wall) -> String {
+    if let Some(held) = held.iter().find(|held| held.id == message.id && message.set_aside.is_none()) {
+        return text!(
+            "outbox-held",
+            reason = super::budget::hold_name(&held.reason),
+            until = held.until.local_text(zone)
+        );
+    }
     match (&message.set_aside, next_attempt(message, now)) {
         (Some(reason), _) => text!("outbox-set-aside", reason = reason),
         (None, Some(seconds)) if message.sent.is_some() => {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use kitchen_core::time::{TimeQuality, TimeZone};
 use kitchen_core::wire::RuleState;
 
-use super::{duration, padded, print_json, print_line, rule_name};
+use super::{budget, duration, padded, print_json, print_line, rule_name};
 use crate::cli::{Cli, Exit};
 use crate::notice::Notice;
 use crate::recording::RecordingReport;
@@ -75,6 +75,13 @@ fn screen(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
         lines.push(row(&text!("status-row-outbox"), &text));
     }
     lines.extend(link(report, zone));
+    if let Some(budget) = &report.budget {
+        lines.push(row(&text!("status-row-budget"), &budget::summary(budget)));
+    }
+    if let Some(first) = report.held.first() {
+        let (reason, until) = (budget::hold_name(&first.reason), first.until.local_text(zone));
+        lines.push(row("", &text!("status-held", count = report.held.len(), reason = reason, until = until)));
+    }
     if let Some(disk) = &report.disk {
         let gigabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e9);
         let mut text = text!("status-disk", free = gigabytes(disk.free_bytes), total = gigabytes(disk.total_bytes));
@@ -167,6 +174,9 @@ fn link(report: &StatusReport, zone: &TimeZone) -> Vec<String> {
         (false, None) => text!("status-link-down", broker = link.broker),
     };
     let mut lines = vec![row(&text!("status-row-link"), &state)];
+    if let Some(until) = link.resting_until.filter(|_| link.connected_since.is_none()) {
+        lines.push(row("", &text!("status-link-resting", until = until.local_text(zone))));
+    }
     if let Some(receipt) = link.last_receipt {
         lines.push(row("", &text!("status-link-receipt", time = receipt.local_text(zone))));
     }

@@ -5,7 +5,7 @@ use kitchen_core::wire::{CameraHealth, OutboxHealth};
 use super::*;
 use crate::explain;
 use crate::recording::CameraRecordingReport;
-use crate::status::{CameraReport, DetectorReport, DiskReport, LinkReport};
+use crate::status::{CameraReport, DetectorReport, DiskReport, HeldReport, LinkReport};
 use crate::text::tests::in_both_languages;
 
 fn report() -> StatusReport {
@@ -62,6 +62,7 @@ fn report() -> StatusReport {
             last_receipt: Some("2026-11-24T03:02:31.250Z".parse().expect("a time")),
             last_error: Some(foreign.text.clone()),
             notice: Some(explain::link(&foreign)),
+            resting_until: None,
             district_silent: false,
         },
         disk: Some(DiskReport { free_bytes: 21_400_000_000, total_bytes: 29_000_000_000 }),
@@ -86,6 +87,12 @@ fn report() -> StatusReport {
             detail: None,
             notice: None,
         }),
+        budget: Some(super::super::budget::tests::report()),
+        held: vec![HeldReport {
+            id: "k7f3qa.17.42".to_owned(),
+            reason: "budget: snapshots_only".to_owned(),
+            until: "2026-11-30T16:00:00Z".parse().expect("a time"),
+        }],
     }
 }
 

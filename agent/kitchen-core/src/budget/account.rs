@@ -250,6 +250,12 @@ impl Account {
         std::mem::take(&mut self.changed).into_iter().map(|index| self.buckets[index].clone()).collect()
     }
 
+    /// These are to be taken again.
+    pub fn note_changed(&mut self, buckets: &[Bucket]) {
+        let is_among = |bucket: &Bucket| buckets.iter().any(|it| (it.boot, it.first) == (bucket.boot, bucket.first));
+        self.changed.extend((0..self.buckets.len()).filter(|index| is_among(&self.buckets[*index])));
+    }
+
     #[must_use]
     pub fn has_changes(&self) -> bool {
         !self.changed.is_empty()

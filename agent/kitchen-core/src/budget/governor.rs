@@ -30,7 +30,7 @@ const RAISE_AFTER: Duration = Duration::from_secs(1800);
 const LEAST_ALLOWANCE: u64 = 12_000_000;
 const ALLOWANCE: (u32, u32) = (30_000, 250_000);
 /// The counts must reach the disk before more than this has passed unsaved.
-pub const UNSAVED_BYTES: u64 = 64_000;
+pub const UNSAVED_BYTES: u64 = 256_000;
 const UNSAVED_TIME: Duration = Duration::from_secs(60);
 /// Measured overhead is believed within these millionths of the modelled one.
 const FACTOR: (u64, u64) = (900_000, 1_500_000);
@@ -443,6 +443,30 @@ impl Governor {
     pub fn take_changes(&mut self, now: Mono) -> Vec<super::Bucket> {
         (self.unsaved, self.saved_at) = (0, now);
         self.account.take_changes()
+    }
+
+    /// They could not be saved: they are among the next changes again.
+    pub fn handle_not_saved(&mut self, changes: &[super::Bucket]) {
+        self.account.note_changed(changes);
+        self.unsaved = self.unsaved.max(1);
+    }
+
+    /// Forgets hours that ended before `before`; they stay where they were saved.
+    pub fn forget(&mut self, before: Wall) {
+        self.account.forget(before);
+    }
+
+    /// What the month may cost, in bytes, in proportion to the part of it that is over.
+    #[must_use]
+    pub fn share_until(&self, now: Stamp) -> u64 {
+        let period = self.account.period();
+        let ms = |from: Wall, to: Wall| u64::try_from(to.as_unix_millis() - from.as_unix_millis()).unwrap_or(0);
+        let (over, whole) = (ms(period.from, self.account.label(now.mono)), ms(period.from, period.to));
+        let month = less_error(self.settings.tariff.affordable(0, self.settings.ceiling));
+        if month == u64::MAX {
+            return 0;
+        }
+        u64::try_from(u128::from(month) * u128::from(over.min(whole)) / u128::from(whole.max(1))).unwrap_or(0)
     }
 
     #[must_use]

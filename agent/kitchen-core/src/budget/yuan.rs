@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// A price with six decimals for a gigabyte, times bytes, leaves no rest at this scale.
 const DECIMALS: usize = 15;
 const ONE: i128 = 1_000_000_000_000_000;
+const CENT: i128 = ONE / 100;
 const GIGABYTE: u64 = 1_000_000_000;
 
 /// An amount of money, exact to 10⁻¹⁵ yuan. Sums saturate; JSON holds it as a decimal string.
@@ -65,14 +66,17 @@ impl Yuan {
         u32::try_from(self.0.max(0).saturating_mul(100) / whole.0).unwrap_or(u32::MAX)
     }
 
-    /// With `decimals` places and rounded up: for people, who rather read too much than too little.
+    /// With two decimals and rounded up: for what was spent, of which people rather read too much than too little.
     #[must_use]
-    pub fn rounded_up(self, decimals: usize) -> String {
-        let unit = 10_i128.pow(u32::try_from(DECIMALS.saturating_sub(decimals)).unwrap_or(0));
-        let up = self.0.div_euclid(unit) + i128::from(self.0.rem_euclid(unit) > 0);
-        let text = Self(up.saturating_mul(unit)).to_string();
-        let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-        if decimals == 0 { whole.to_owned() } else { format!("{whole}.{fraction:0<decimals$.decimals$}") }
+    pub fn rounded_up(self) -> String {
+        let up = self.0.div_euclid(CENT) + i128::from(self.0.rem_euclid(CENT) > 0);
+        Self(up.saturating_mul(CENT)).to_string()
+    }
+
+    /// With two decimals and rounded down: for what may be spent.
+    #[must_use]
+    pub fn rounded_down(self) -> String {
+        Self(self.0.div_euclid(CENT) * CENT).to_string()
     }
 
     fn is_negative(self) -> bool {
@@ -134,7 +138,7 @@ impl FromStr for Yuan {
         if !is_number(whole) || !is_number(fraction) || fraction.trim_end_matches('0').len() > DECIMALS {
             return Err(wrong());
         }
-        let fraction = format!("{:0<DECIMALS$.DECIMALS$}", fraction);
+        let fraction = format!("{fraction:0<DECIMALS$.DECIMALS$}");
         let parts: (i128, i128) = (whole.parse().map_err(|_| wrong())?, fraction.parse().map_err(|_| wrong())?);
         let amount = parts.0.checked_mul(ONE).and_then(|whole| whole.checked_add(parts.1)).ok_or_else(wrong)?;
         Ok(Self(if negative { -amount } else { amount }))
@@ -262,9 +266,9 @@ mod tests {
     #[test]
     fn people_read_two_decimals_and_never_too_little() {
         for (amount, shown) in [("1.001", "1.01"), ("1", "1.00"), ("0.999", "1.00"), ("-0.011", "-0.01")] {
-            assert_eq!(yuan(amount).rounded_up(2), shown);
+            assert_eq!(yuan(amount).rounded_up(), shown);
         }
-        assert_eq!(yuan("0.0151").rounded_up(3), "0.016");
+        assert_eq!(yuan("1000").twelfth().rounded_down(), "83.33");
     }
 
     #[test]

@@ -289,16 +289,20 @@ impl<'p> World<'p> {
     fn pass(&mut self, class: TrafficClass, bytes: u64) {
         let now = self.now();
         self.operator.count(bytes, self.true_wall());
+        let before = self.spent_on_others();
         self.governor.handle_traffic(class, bytes, now);
-        let others =
-            self.governor.usage().total().worst_yuan - self.governor.usage().of(TrafficClass::Alert).worst_yuan;
+        let others = self.spent_on_others();
         let settings = self.governor.settings();
-        if others > settings.ceiling - settings.reserve()
-            && settings.ceiling > settings.reserve()
-            && !self.plan.is_tariff_new(self.true_ms)
-        {
+        let general = settings.ceiling - settings.reserve();
+        let has_limit = general > Yuan::ZERO && !self.plan.is_tariff_new(self.true_ms);
+        if has_limit && others > general && others > before {
             self.outcome.broken.push(format!("the reserve was spent on {class}: {others} yuan"));
         }
+    }
+
+    fn spent_on_others(&self) -> Yuan {
+        let usage = self.governor.usage();
+        usage.total().worst_yuan - usage.of(TrafficClass::Alert).worst_yuan
     }
 
     fn may_stay_connected(&self) -> bool {

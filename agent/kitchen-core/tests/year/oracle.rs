@@ -1,14 +1,20 @@
 //! What somebody who knew the whole year could have delivered with the same money, under the same promises: the reserve is
-//! for grave texts alone, the count may be off by 5 %, texts, pictures and connection go first. Of the clips he takes the
-//! most valuable for their bytes in each month, all of them fresh, the last one in part.
+//! for grave texts alone, the count may be off by 5 %, texts, pictures and connection go first, the last as thrifty as it
+//! can be. Of the clips he takes the most valuable for their bytes, in their month or, if they last so long, in the next,
+//! all of them as fresh, the last one in part: a bound that nobody reaches.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kitchen_core::budget::{Period, Wanted, connected_bytes_per_day, worth};
 use kitchen_core::outbox::OutboxKind;
+use kitchen_core::time::Wall;
 
 use super::plan::{Event, Plan};
-use super::{Clip, DAY_MS, HOUR_MS, YEAR_MS};
+use super::{CLIP_EXPIRY_MS, Clip, DAY_MS, HOUR_MS, YEAR_MS};
+
+/// Of keepalive and heartbeat, when money is short.
+const LONGEST_STRETCH: u64 = 4;
 
 /// An upper bound, on a plan without trouble.
 pub fn best_value(plan: &Plan, clips: &[Clip]) -> f64 {
@@ -16,27 +22,30 @@ pub fn best_value(plan: &Plan, clips: &[Clip]) -> f64 {
     let zone = settings.tariff.zone().clone();
     let wall = |ms: u64| plan.start.after(Duration::from_millis(ms));
     let month_of = |ms: u64| Period::containing(wall(ms), settings.start_day, &zone);
-    let mut total = 0.0;
+    let month_of_clip = |at_ms: u64| month_of(at_ms).from;
+    let mut means: BTreeMap<Wall, u64> = BTreeMap::new();
     let mut from = 0;
     while from < YEAR_MS {
         let month = month_of(from);
         let to = (month.to.as_unix_millis() - plan.start.as_unix_millis()) as u64;
-        let to = to.min(YEAR_MS);
-        let others = other_bytes(plan, from, to);
-        let mut means = means(plan, others);
-        if settings.tariff.has_free_windows() {
-            // A night's link carries more than any load here asks for.
-            means = u64::MAX;
-        }
-        let mut wanted: Vec<Wanted> =
-            clips.iter().filter(|clip| (from..to).contains(&clip.at_ms)).map(|clip| clip.wanted).collect();
-        wanted.sort_by(|a, b| density(b).total_cmp(&density(a)));
-        for clip in wanted {
-            let part = means.min(clip.bytes);
-            total += worth(clip.tier, 0) * part as f64 / clip.bytes as f64;
-            means -= part;
-        }
+        // A night's link carries more than any load here asks for.
+        let is_free = settings.tariff.has_free_windows();
+        let left = if is_free { u64::MAX } else { means_of(plan, other_bytes(plan, from, to.min(YEAR_MS))) };
+        means.insert(month.from, left);
         from = to;
+    }
+    let mut clips = clips.to_vec();
+    clips.sort_by(|a, b| density(&b.wanted).total_cmp(&density(&a.wanted)));
+    let mut total = 0.0;
+    for clip in clips {
+        let months = [month_of_clip(clip.at_ms), month_of_clip(clip.at_ms + CLIP_EXPIRY_MS)];
+        let mut lacking = clip.wanted.bytes;
+        for month in months {
+            let Some(left) = means.get_mut(&month) else { continue };
+            let part = lacking.min(*left);
+            (lacking, *left) = (lacking - part, *left - part);
+        }
+        total += worth(clip.wanted.tier, 0) * (1.0 - lacking as f64 / clip.wanted.bytes as f64);
     }
     total
 }
@@ -46,7 +55,7 @@ fn density(wanted: &Wanted) -> f64 {
 }
 
 /// Bytes left for clips when all the rest is paid.
-fn means(plan: &Plan, others: u64) -> u64 {
+fn means_of(plan: &Plan, others: u64) -> u64 {
     let settings = plan.settings(0);
     let by_money = settings.tariff.affordable(0, settings.ceiling - settings.reserve()) as f64;
     let stop = settings.tariff.hard_stop().unwrap_or(u64::MAX) as f64;
@@ -56,7 +65,7 @@ fn means(plan: &Plan, others: u64) -> u64 {
 }
 
 fn other_bytes(plan: &Plan, from: u64, to: u64) -> u64 {
-    let mut bytes = connected_bytes_per_day(300, 900, 800) * (to - from) / DAY_MS;
+    let mut bytes = connected_bytes_per_day(300, 900, 800) * (to - from) / DAY_MS / LONGEST_STRETCH;
     for step in (from..to).step_by(HOUR_MS as usize / 6) {
         for event in plan.events(step, HOUR_MS / 6) {
             if let Event::Alert { tier, .. } = event {

@@ -291,6 +291,7 @@ impl Presence for TestPresence {
         StateBody {
             online: true,
             reason: None,
+            until: None,
             session,
             agent: "0.1.0".into(),
             pack: None,
@@ -309,6 +310,7 @@ impl Presence for TestPresence {
             chain_head: None,
             restarts: std::collections::BTreeMap::new(),
             recording: None,
+            budget: None,
         }
     }
 }
@@ -333,6 +335,7 @@ impl Kitchen {
             heartbeat_s: 1,
             status: sender,
             hurry: Arc::default(),
+            gate: Arc::new(kitchen_uplink::Unlimited),
         };
         let clock = Arc::new(SystemClock(Instant::now()));
         let (waiting, woken) = (outbox.clone(), wake.clone());

@@ -45,6 +45,7 @@ pub fn body(rule: RuleId) -> AlertBody {
         boxes: Vec::new(),
         model: None,
         snapshot: None,
+        snapshot_status: None,
         clip: None,
         clip_status: "none".to_owned(),
         reason: None,

@@ -39,9 +39,10 @@ impl Uplink {
         let Some(clip) = &mut self.clip else { return };
         clip.transfer.handle_urgency(is_urgent, now);
         clip.transfer.handle_timeout(now);
-        while let Some(clip) = &mut self.clip
-            && let Some(output) = clip.transfer.poll_output()
-        {
+        loop {
+            self.save_if_due().await;
+            let Some(clip) = &mut self.clip else { return };
+            let Some(output) = clip.transfer.poll_output() else { return };
             let now = self.clock.mono();
             let publisher = connection.link.publisher();
             match output {
@@ -51,6 +52,11 @@ impl Uplink {
                 }
                 Output::SendFin => {
                     let _ = publisher.publish(clip.fin_publication());
+                }
+                Output::SendChunk { length, .. } if !Self::may_go_on(&self.gate, u64::from(length)) => {
+                    clip.transfer.handle_disconnected(now);
+                    self.scheduler.handle_held(&clip.clip_id, now);
+                    return;
                 }
                 Output::SendChunk { offset, length } => {
                     let publication = match clip.chunk_publication(offset, length).await {

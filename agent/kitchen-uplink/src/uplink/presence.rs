@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kitchen_core::time::Wall;
 use kitchen_core::wire::{Session, up};
 use serde_json::json;
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Uplink {
     pub(super) async fn greet(&self, connection: &Connection) -> Result<(), String> {
-        let birth = self.state(&connection.session, None).await.map_err(|error| error.to_string())?;
+        let birth = self.state(&connection.session, None, None).await.map_err(|error| error.to_string())?;
         let mut birth = Publication::new(up(&self.device, "state"), birth);
         birth.retain = true;
         let sync = blocking(&self.outbox, |outbox| outbox.envelope("sync", json!({})));
@@ -30,7 +31,12 @@ impl Uplink {
     }
 
     /// The enveloped body of `up/state`; with a reason it is the one for offline.
-    pub(super) async fn state(&self, session: &Session, offline: Option<String>) -> Result<Vec<u8>, OutboxError> {
+    pub(super) async fn state(
+        &self,
+        session: &Session,
+        offline: Option<String>,
+        until: Option<Wall>,
+    ) -> Result<Vec<u8>, OutboxError> {
         let session = session.clone();
         let presence = Arc::clone(&self.presence);
         blocking(&self.outbox, move |outbox| {
@@ -38,6 +44,7 @@ impl Uplink {
             if let Some(reason) = offline {
                 body.online = false;
                 body.reason = Some(reason);
+                body.until = until;
             }
             let body = serde_json::to_value(body).map_err(OutboxError::new)?;
             Ok(outbox.envelope("state", body)?.to_bytes())
@@ -62,10 +69,10 @@ impl Uplink {
     }
 
     /// The state says offline on purpose, so that no will is needed.
-    pub(super) async fn say_farewell(&self, mut connection: Connection) {
+    pub(super) async fn say_farewell(&self, mut connection: Connection, reason: String, until: Option<Wall>) {
         self.status.send_modify(|status| status.connected_since = None);
         let farewell = async {
-            let Ok(state) = self.state(&connection.session, Some(self.presence.farewell())).await else { return };
+            let Ok(state) = self.state(&connection.session, Some(reason), until).await else { return };
             let mut publication = Publication::new(up(&self.device, "state"), state);
             publication.retain = true;
             let Ok(farewell) = connection.link.publisher().publish(publication) else { return };

@@ -37,6 +37,7 @@ const REMEMBERED: Duration = Duration::from_secs(70 * 86_400);
 
 /// What is saved beside the ledger, to go on counting where it ended.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Counting {
     /// Nothing passed after this was saved.
     is_clean: bool,
@@ -46,7 +47,6 @@ struct Counting {
     uptime_ms: Mono,
     factor: Option<u64>,
     /// A rescue lost hours of the ledger.
-    #[serde(default)]
     ledger_incomplete: bool,
 }
 

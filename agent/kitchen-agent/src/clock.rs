@@ -9,12 +9,13 @@ use anyhow::Context as _;
 use kitchen_core::time::{Clock, Mono, Stamp, TimeQuality, Wall};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::health;
 use crate::notice::notice;
 
 /// The program is not older than this: 2026-11-24T00:00:00Z, or SOURCE_DATE_EPOCH where the build sets it.
 const BUILT: i64 = 1_795_478_400_000;
 /// systemd-timesyncd touches it at each synchronisation.
-const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
+const SYNCHRONISED: &str = "systemd/timesync/synchronized";
 
 /// The date of this program, before which no clock can be right.
 #[must_use]
@@ -33,7 +34,7 @@ pub fn now() -> Wall {
 /// Whether systemd-timesyncd has set the clock since the start.
 #[must_use]
 pub fn is_synchronised() -> bool {
-    Path::new(SYNCHRONISED).exists()
+    health::run().join(SYNCHRONISED).exists()
 }
 
 /// Whether the box has a clock with a battery.

@@ -20,6 +20,12 @@ pub fn proc() -> PathBuf {
     root("KITCHEN_AGENT_PROC", "/proc")
 }
 
+/// Where run lies: `/run`, or what `KITCHEN_AGENT_RUN` says.
+#[must_use]
+pub fn run() -> PathBuf {
+    root("KITCHEN_AGENT_RUN", "/run")
+}
+
 fn root(variable: &str, default: &str) -> PathBuf {
     std::env::var_os(variable).map_or_else(|| default.into(), PathBuf::from)
 }

@@ -223,10 +223,10 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     }
     keeping.abort();
     control.abort();
-    budget.finish();
     if let Some(stage) = hopeless {
         return Err(notice!("stage-hopeless", Fault::AgentRestarts, stage = stage).into());
     }
+    budget.finish();
     store.save_time(clock.stamp().wall);
     info!("agent stopped, everything is committed");
     Ok(())

@@ -22,7 +22,9 @@ pub use self::account::{Account, Bucket, ByClass, Traffic, Usage};
 pub use self::alarm::BudgetAlarm;
 pub use self::counting::{Attribution, InterfaceCounter, Reading};
 pub use self::forecast::{Demand, DemandRow, Forecast, HISTORY_WEEKS};
-pub use self::governor::{Admission, Governor, Hold, HoldReason, LinkMode, Settings, UNSAVED_BYTES, Wanted, worth};
+pub use self::governor::{
+    Admission, Governor, Hold, HoldReason, LinkMode, STALE_AFTER, Settings, UNSAVED_BYTES, Wanted, worth,
+};
 pub use self::overhead::{HANDSHAKE_BYTES, TRY_BYTES, wire_bytes};
 pub use self::period::Period;
 pub use self::report::{BudgetReport, ClassReport, PeriodReport, month_record};

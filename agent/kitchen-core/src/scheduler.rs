@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::outbox::{OutboxKind, Waiting};
-use crate::time::Mono;
+use crate::time::{Mono, Wall};
 use crate::wire::MessageId;
 
 /// Messages outstanding at once, counted among those at least as urgent as the next one.
@@ -60,6 +60,7 @@ pub struct Candidate<'a> {
     pub kind: OutboxKind,
     pub priority: u8,
     pub bytes: u64,
+    pub created: Wall,
 }
 
 /// Priority, then age; ids of one store order by boot and sequence. Clips of one priority by what they are worth for
@@ -110,6 +111,7 @@ enum State {
 struct Entry {
     kind: OutboxKind,
     bytes: u64,
+    created: Wall,
     state: State,
     /// Failures since the last progress: the exponent of the back-off.
     failures: u32,
@@ -194,6 +196,7 @@ impl Scheduler {
             let entry = Entry {
                 kind: waiting.kind,
                 bytes: waiting.bytes,
+                created: waiting.created,
                 state: State::Waiting { not_before: now },
                 failures: 0,
                 failures_alone: 0,
@@ -422,10 +425,10 @@ impl Scheduler {
         Some(Output::Send { id: key.id, kind, priority })
     }
 
-    /// Whether a message of that priority waits or is outstanding, and is not held.
+    /// Whether a message of that priority, or of a better one, waits or is outstanding, and is not held.
     #[must_use]
     pub fn waits_for(&self, priority: u8) -> bool {
-        self.entries.iter().any(|(key, entry)| key.priority == priority && entry.state != State::Held)
+        self.entries.iter().any(|(key, entry)| key.priority <= priority && entry.state != State::Held)
     }
 
     /// Whether something more urgent than a clip's next chunk wants the link now.
@@ -462,7 +465,13 @@ impl Scheduler {
     fn hold(&mut self, admit: &mut impl FnMut(Candidate<'_>) -> bool) {
         let now = self.now;
         for (key, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.is_eligible(now)) {
-            let candidate = Candidate { id: &key.id, kind: entry.kind, priority: key.priority, bytes: entry.bytes };
+            let candidate = Candidate {
+                id: &key.id,
+                kind: entry.kind,
+                priority: key.priority,
+                bytes: entry.bytes,
+                created: entry.created,
+            };
             if admit(candidate) {
                 return;
             }
@@ -620,7 +629,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::time::Wall;
 
     const fn at(seconds: u64) -> Mono {
         Mono::from_millis(seconds * 1000)

@@ -105,6 +105,7 @@ pub async fn run(
         gate: options.gate,
         keepalive_s,
         is_errand: false,
+        errand_at: None,
     };
     let mut reconnect = Reconnect::default();
     loop {
@@ -197,8 +198,9 @@ struct Uplink {
     gate: Arc<dyn Gate>,
     /// As configured.
     keepalive_s: u32,
-    /// Connected only for the gravest texts.
+    /// Connected only for texts.
     is_errand: bool,
+    errand_at: Option<Mono>,
 }
 
 impl Uplink {

@@ -2,8 +2,9 @@
 //! Bytes that passed, wishes and stamps come in; admissions, the step and the link's mode go out.
 //!
 //! The money stands in a ladder. On each rung a kind of message is let through if the money left pays for it and for all
-//! that the rest of the month is expected to ask for on the rungs below: connection, texts, pictures, clips that were
-//! asked for, clips of tier 1, 2, 3. The reserve lies under all of them, for texts of tier 1 alone.
+//! that the rest of the month is expected to ask for on the rungs below: texts and the connection, pictures, clips that
+//! were asked for, clips of tier 1, 2, 3. The reserve lies under all of them, for texts of tier 1 alone. When the money no
+//! longer pays for staying connected until the month's end, the box connects for errands only.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,6 +25,8 @@ use crate::time::{Mono, Stamp, TimeZone, Wall, millis};
 const FAREWELL_BYTES: u64 = 32_000;
 /// A connection for one text out of the reserve.
 const ERRAND_BYTES: u64 = HANDSHAKE_BYTES + 4_000;
+/// Of keepalive and heartbeat.
+const LONGEST_STRETCH: u32 = 4;
 /// A rung that was lost comes back at the earliest after so long.
 const RAISE_AFTER: Duration = Duration::from_secs(1800);
 /// What a month's connection may cost at least, as bytes, and at most, in millionths of the money for all but the reserve.
@@ -36,7 +39,7 @@ const UNSAVED_TIME: Duration = Duration::from_secs(60);
 const FACTOR: (u64, u64) = (900_000, 1_500_000);
 const MILLION: u64 = 1_000_000;
 
-const RUNGS: usize = 8;
+const RUNGS: usize = 9;
 const TEXTS: usize = 2;
 const PICTURES: usize = 3;
 const REQUESTS: usize = 4;
@@ -80,6 +83,8 @@ pub struct Wanted {
     pub bytes: u64,
     /// A clip that the district asked for.
     pub is_requested: bool,
+    /// A clip older than a day: fresh ones of its tier go before it.
+    pub is_stale: bool,
 }
 
 impl Wanted {
@@ -87,7 +92,13 @@ impl Wanted {
     #[must_use]
     pub const fn message(kind: OutboxKind, tier: u8, bytes: u64) -> Self {
         // Topic, packet and the receipt that comes back.
-        Self { kind, tier, bytes: wire_bytes(bytes + 120, true) + wire_bytes(240, true), is_requested: false }
+        Self {
+            kind,
+            tier,
+            bytes: wire_bytes(bytes + 120, true) + wire_bytes(240, true),
+            is_requested: false,
+            is_stale: false,
+        }
     }
 
     const fn rung(self) -> usize {
@@ -96,12 +107,15 @@ impl Wanted {
             (OutboxKind::Alert | OutboxKind::Record, _) => TEXTS,
             (OutboxKind::Snapshot | OutboxKind::Command, _) => PICTURES,
             (OutboxKind::Clip, _) if self.is_requested => REQUESTS,
-            (OutboxKind::Clip, 1) => REQUESTS + 1,
-            (OutboxKind::Clip, 2) => REQUESTS + 2,
-            (OutboxKind::Clip, _) => REQUESTS + 3,
+            (OutboxKind::Clip, 1) => REQUESTS + 1 + self.is_stale as usize,
+            (OutboxKind::Clip, 2) => REQUESTS + 2 + self.is_stale as usize,
+            (OutboxKind::Clip, _) => REQUESTS + 3 + self.is_stale as usize,
         }
     }
 }
+
+/// How old a clip may become before fresh ones of its tier go before it.
+pub const STALE_AFTER: Duration = Duration::from_secs(86_400);
 
 /// What a clip is worth to the district by its tier and age in milliseconds, in parts of a hundred: two days halve it.
 #[must_use]
@@ -158,9 +172,10 @@ pub enum LinkMode {
     Connected {
         stretch: u32,
     },
-    /// Only as long as a tier 1 text goes out.
+    /// Only as long as texts go out: those of tier 1 at once, others, if there is money for them, now and then.
     Errands {
         until: Wall,
+        runs_for_all: bool,
     },
     Off {
         until: Wall,
@@ -191,6 +206,8 @@ pub struct Governor {
     factor: u64,
     rung: usize,
     lowered_at: Option<Mono>,
+    /// The money pays for staying connected, sparingly, until the month's end.
+    stays_connected: bool,
     /// What must stay for the rungs below each, until the hour, the month or the past is another.
     kept: [u64; RUNGS],
     kept_in: Option<(i64, Period)>,
@@ -216,6 +233,7 @@ impl Governor {
             factor: MILLION,
             rung: RUNGS - 1,
             lowered_at: None,
+            stays_connected: true,
             kept: [0; RUNGS],
             kept_in: None,
             allowance: 0,
@@ -319,7 +337,7 @@ impl Governor {
         self.forecast.handle_time(self.account.label(now.mono));
         if self.account.period() != before {
             self.measure_allowance();
-            self.lowered_at = None;
+            (self.lowered_at, self.stays_connected) = (None, true);
         }
         self.keep(now);
         self.fill(now.mono);
@@ -328,16 +346,21 @@ impl Governor {
             let pays = |rung: usize| match rung {
                 0 => true,
                 1 => funds.all >= ERRAND_BYTES,
+                TEXTS => funds.general >= ERRAND_BYTES + margin * self.typical(TEXTS),
                 _ => funds.general >= self.kept[rung].saturating_add(margin * self.typical(rung)),
             };
             (0..RUNGS).take_while(|rung| pays(*rung)).last().unwrap_or(0)
         };
         let (least, ample) = (highest(1), highest(2));
-        if least < self.rung {
-            self.rung = least;
+        let may_rise = self.lowered_at.is_none_or(|at| now.mono.since(at) >= RAISE_AFTER);
+        let connection = self.kept[TEXTS] / u64::from(LONGEST_STRETCH) + FAREWELL_BYTES;
+        if least < self.rung || (self.stays_connected && funds.general < connection) {
+            self.rung = self.rung.min(least);
+            self.stays_connected &= funds.general >= connection;
             self.lowered_at = Some(now.mono);
-        } else if ample > self.rung && self.lowered_at.is_none_or(|at| now.mono.since(at) >= RAISE_AFTER) {
-            self.rung = ample;
+        } else if may_rise {
+            self.rung = self.rung.max(ample);
+            self.stays_connected |= funds.general >= connection.saturating_mul(2);
         }
     }
 
@@ -348,6 +371,8 @@ impl Governor {
         let rung = wanted.rung();
         let may_go = if funds.is_free || rung <= 1 {
             funds.all >= wanted.bytes
+        } else if rung == TEXTS {
+            self.rung >= TEXTS && funds.general >= wanted.bytes
         } else {
             self.rung >= rung && funds.general >= self.kept[rung].saturating_add(wanted.bytes)
         };
@@ -369,14 +394,14 @@ impl Governor {
         if funds.is_free && funds.all >= FAREWELL_BYTES {
             return LinkMode::Connected { stretch: 1 };
         }
-        if funds.general >= FAREWELL_BYTES && !self.is_resting {
+        if self.stays_connected && funds.general >= FAREWELL_BYTES && !self.is_resting {
             return LinkMode::Connected { stretch: self.stretch() };
         }
         if funds.all < ERRAND_BYTES {
             return LinkMode::Off { until };
         }
         let until = if self.is_resting { self.rested_at(now).min(until) } else { until };
-        LinkMode::Errands { until }
+        LinkMode::Errands { until, runs_for_all: self.rung >= TEXTS }
     }
 
     /// The month's step, by the rung that was reached.
@@ -538,16 +563,17 @@ impl Governor {
         }
         self.kept_in = kept_in;
         let rest = |demand| self.forecast.rest(demand, from, period.to);
-        let connection = rest(Demand::Protocol).min(self.allowance).saturating_add(FAREWELL_BYTES);
+        let connection = rest(Demand::Protocol).min(self.allowance);
         let added = [
             0,
             0,
             connection,
-            rest(Demand::Alert).saturating_add(rest(Demand::Text)),
+            rest(Demand::Alert).saturating_add(rest(Demand::Text)).saturating_add(FAREWELL_BYTES),
             rest(Demand::Snapshot),
             rest(Demand::Request),
             rest(Demand::Clip1),
             rest(Demand::Clip2),
+            rest(Demand::Clip3),
         ];
         let mut sum: u64 = 0;
         for (kept, added) in self.kept.iter_mut().zip(added) {
@@ -593,7 +619,7 @@ impl Governor {
         match self.step() {
             BudgetStep::Full | BudgetStep::ClipsOnRequest => 1,
             BudgetStep::SnapshotsOnly => 2,
-            BudgetStep::TextOnly | BudgetStep::Reserve | BudgetStep::Off => 4,
+            BudgetStep::TextOnly | BudgetStep::Reserve | BudgetStep::Off => LONGEST_STRETCH,
         }
     }
 
@@ -713,7 +739,7 @@ mod tests {
     #[test]
     fn out_of_the_reserve_only_grave_texts_go_and_their_connection_is_part_of_them() {
         let mut governor = governor(TIGHT);
-        governor.handle_traffic(TrafficClass::Other, 85_480_000, at(1.0));
+        governor.handle_traffic(TrafficClass::Other, 85_495_000, at(1.0));
         assert_eq!(governor.step(), BudgetStep::Reserve);
         assert!(matches!(governor.link_mode(at(1.0)), LinkMode::Errands { .. }));
         let text = |tier| Wanted::message(OutboxKind::Alert, tier, 1_300);

@@ -64,7 +64,7 @@ impl BudgetReport {
         let total = governor.usage().total();
         let (link, until) = match governor.link_mode(now) {
             LinkMode::Connected { .. } => ("connected", None),
-            LinkMode::Errands { until } => ("errands", Some(until)),
+            LinkMode::Errands { until, .. } => ("errands", Some(until)),
             LinkMode::Off { until } => ("off", Some(until)),
         };
         Self {

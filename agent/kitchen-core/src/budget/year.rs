@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::account::Account;
 use super::forecast::{Demand, Forecast};
-use super::governor::{Admission, Governor, LinkMode, Settings, Wanted};
-use super::overhead::wire_bytes;
+use super::governor::{Admission, Governor, LinkMode, STALE_AFTER, Settings, Wanted};
+use super::overhead::{HANDSHAKE_BYTES, wire_bytes};
 use super::period::Period;
 use super::yuan::Yuan;
 use super::{BudgetStep, TrafficClass};
@@ -217,7 +217,13 @@ impl Year {
                 governor.handle_traffic(TrafficClass::Protocol, bytes, now);
                 true
             }
-            LinkMode::Errands { .. } => self.texts[0] > 0,
+            LinkMode::Errands { runs_for_all, .. } => {
+                let has_errand = self.texts[0] > 0 || (runs_for_all && self.texts[1] > 0);
+                if has_errand {
+                    governor.handle_traffic(TrafficClass::Protocol, HANDSHAKE_BYTES + 2_000, now);
+                }
+                has_errand
+            }
             LinkMode::Off { .. } => false,
         };
         if !is_connected {
@@ -237,7 +243,13 @@ impl Year {
         }
         for tier in 1..=3 {
             while let Some(index) = self.clips.iter().rposition(|(wanted, _)| wanted.tier == tier)
-                && charge(governor, self.clips[index].0, TrafficClass::Clip, now)
+                && let (wanted, since) = self.clips[index]
+                && charge(
+                    governor,
+                    Wanted { is_stale: now.mono.since(since) > STALE_AFTER, ..wanted },
+                    TrafficClass::Clip,
+                    now,
+                )
             {
                 self.clips.remove(index);
                 month.clips += 1;

@@ -20,6 +20,7 @@ const MINUTE_MS: u64 = 60_000;
 const STEP_MS: u64 = 10 * MINUTE_MS;
 pub const HOUR_MS: u64 = 60 * MINUTE_MS;
 pub const DAY_MS: u64 = 24 * HOUR_MS;
+const STALE_MS: u64 = DAY_MS;
 const CLIP_EXPIRY_MS: u64 = 7 * DAY_MS;
 const PICTURE_EXPIRY_MS: u64 = 30 * DAY_MS;
 pub const YEAR_MS: u64 = 365 * DAY_MS;
@@ -337,12 +338,14 @@ impl<'p> World<'p> {
             }
             mode => {
                 self.is_connected = false;
-                if let Some(text) = self.grave_texts.last()
-                    && matches!(mode, LinkMode::Errands { .. })
-                    && self.governor.admit(*text, now) == Admission::Go
-                {
+                let text = match mode {
+                    LinkMode::Errands { runs_for_all: true, .. } => self.grave_texts.last().or(self.texts.last()),
+                    LinkMode::Errands { .. } => self.grave_texts.last(),
+                    _ => None,
+                };
+                if text.is_some_and(|text| self.governor.admit(*text, now) == Admission::Go) {
                     self.pass(TrafficClass::Protocol, HANDSHAKE_BYTES + 2_000);
-                    self.send_grave_texts();
+                    self.send_texts();
                 }
                 if matches!(mode, LinkMode::Off { .. }) {
                     self.outcome.silent_hours += STEP_MS;
@@ -356,13 +359,17 @@ impl<'p> World<'p> {
         }
     }
 
-    fn send(&mut self) {
+    fn send_texts(&mut self) {
         self.send_grave_texts();
         while let Some(text) = self.texts.last().copied()
             && self.sent(text, TrafficClass::Text)
         {
             self.texts.pop();
         }
+    }
+
+    fn send(&mut self) {
+        self.send_texts();
         while let Some((picture, _)) = self.pictures.front().copied()
             && self.sent(picture, TrafficClass::Snapshot)
         {
@@ -387,7 +394,7 @@ impl<'p> World<'p> {
         for queue in 0..self.clips.len() {
             while left > 0
                 && let Some((wanted, since)) = self.clips[queue].back().copied()
-                && self.sent(wanted, TrafficClass::Clip)
+                && self.sent(Wanted { is_stale: self.true_ms - since > STALE_MS, ..wanted }, TrafficClass::Clip)
             {
                 self.clips[queue].pop_back();
                 left -= 1;

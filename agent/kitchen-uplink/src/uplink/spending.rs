@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kitchen_core::budget::{Admission, LinkMode, TrafficClass, Wanted};
+use kitchen_core::budget::{Admission, LinkMode, STALE_AFTER, TrafficClass, Wanted};
 use kitchen_core::outbox::{OutboxKind, Waiting};
 use kitchen_core::scheduler::{Candidate, Output};
 use kitchen_core::time::Wall;
@@ -15,6 +15,10 @@ use crate::outbox::blocking;
 
 /// The first priority: texts of tier 1 alerts, the one errand out of the reserve.
 const GRAVEST: u8 = 0;
+/// The last priority of texts.
+const TEXTS: u8 = 1;
+/// A connection costs as much as four texts.
+const ERRANDS_APART: Duration = Duration::from_secs(900);
 /// An errand that gets no receipt ends all the same.
 const LONGEST_ERRAND: Duration = Duration::from_secs(120);
 
@@ -28,9 +32,10 @@ pub(super) fn class_of(kind: OutboxKind, priority: u8) -> TrafficClass {
     }
 }
 
-fn wanted(candidate: Candidate<'_>, is_requested: bool) -> Wanted {
+fn wanted(candidate: Candidate<'_>, is_requested: bool, now: Wall) -> Wanted {
     let tier = candidate.kind.tier(candidate.priority);
-    Wanted { is_requested, ..Wanted::message(candidate.kind, tier, candidate.bytes) }
+    let is_stale = candidate.created.after(STALE_AFTER) < now;
+    Wanted { is_requested, is_stale, ..Wanted::message(candidate.kind, tier, candidate.bytes) }
 }
 
 impl Uplink {
@@ -38,16 +43,16 @@ impl Uplink {
     pub(super) async fn until_affordable(&mut self) -> bool {
         let mut is_told = false;
         loop {
-            let (until, runs_errands) = match self.gate.link_mode() {
+            let (until, runs_for) = match self.gate.link_mode() {
                 LinkMode::Connected { .. } => {
                     self.is_errand = false;
                     return true;
                 }
-                LinkMode::Errands { until } => (until, true),
-                LinkMode::Off { until } => (until, false),
+                LinkMode::Errands { until, runs_for_all } => (until, Some(if runs_for_all { TEXTS } else { GRAVEST })),
+                LinkMode::Off { until } => (until, None),
             };
             if !is_told {
-                info!(%until, runs_errands, "not connected, to keep the month's ceiling");
+                info!(%until, runs_errands = runs_for.is_some(), "not connected, to keep the month's ceiling");
                 is_told = true;
             }
             self.status.send_if_modified(|status| {
@@ -55,8 +60,10 @@ impl Uplink {
                 status.resting_until = Some(until);
                 is_news
             });
-            if runs_errands && self.awaits_errand().await {
-                self.is_errand = true;
+            if let Some(least) = runs_for
+                && self.awaits_errand(least).await
+            {
+                (self.is_errand, self.errand_at) = (true, Some(self.clock.mono()));
                 return true;
             }
             self.presence.progress();
@@ -68,9 +75,13 @@ impl Uplink {
         }
     }
 
-    async fn awaits_errand(&self) -> bool {
+    /// Whether a text of such a priority waits, or of a better one; those that are not grave are gathered for a while.
+    async fn awaits_errand(&self, least: u8) -> bool {
+        let is_rested = self.errand_at.is_none_or(|at| self.clock.mono().since(at) >= ERRANDS_APART);
         match blocking(&self.outbox, |outbox| outbox.waiting(1)).await {
-            Ok(list) => list.first().is_some_and(|first| first.priority == GRAVEST),
+            Ok(list) => {
+                list.first().is_some_and(|first| first.priority == GRAVEST || (first.priority <= least && is_rested))
+            }
             Err(failure) => {
                 error!(error = %failure, "the outbox can't be read");
                 false
@@ -83,11 +94,11 @@ impl Uplink {
         match self.gate.link_mode() {
             LinkMode::Connected { .. } => None,
             LinkMode::Off { until } => Some(until),
-            LinkMode::Errands { until } => {
-                let now = self.clock.mono();
+            LinkMode::Errands { until, runs_for_all } => {
+                let (now, least) = (self.clock.mono(), if runs_for_all { TEXTS } else { GRAVEST });
                 let is_done = !self.is_errand
                     || now.since(connection.since) >= LONGEST_ERRAND
-                    || (connection.list_at > now && !self.scheduler.waits_for(GRAVEST));
+                    || (connection.list_at > now && !self.scheduler.waits_for(least));
                 is_done.then_some(until)
             }
         }
@@ -110,9 +121,10 @@ impl Uplink {
 
     /// What the scheduler wants next of what the gate admits.
     pub(super) fn next_output(&mut self) -> Option<Output> {
+        let now = self.clock.stamp().wall;
         let (gate, holds, requested) = (&self.gate, &mut self.holds, &self.requested);
         self.scheduler.poll_admitted(|candidate| {
-            match gate.admit(wanted(candidate, requested.contains(candidate.id))) {
+            match gate.admit(wanted(candidate, requested.contains(candidate.id), now)) {
                 Admission::Go => {
                     holds.remove(candidate.id);
                     true

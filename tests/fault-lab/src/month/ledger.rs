@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use super::receiver::Receiver;
 
+/// The first priority of clips.
+const CLIPS: u8 = 4;
 const FINDINGS: usize = 20;
 /// The store notes the uptime every ten minutes, and looks for overdue messages as often.
 const SLACK: Duration = Duration::from_secs(15 * 60);
@@ -216,12 +218,15 @@ impl Ledger {
         self.unsent.remove(&key);
         // What has expired meanwhile is known to the scheduler until it would send it.
         let waits = |id: &String| self.entries[id].end.is_none() && !self.entries[id].is_set_aside;
-        let better = self.unsent.range(..key).map(|(_, id)| id).find(|id| waits(id)).cloned();
+        // Among clips of one priority it is their worth that counts.
+        let first = if key.0 < CLIPS { key } else { (key.0, 0, 0) };
+        let better = self.unsent.range(..first).map(|(_, id)| id).find(|id| waits(id)).cloned();
         if let Some(better) = better {
             self.find(format!("{id} was sent first while {better} waited"));
         }
         let parsed: MessageId = id.parse().expect("has a key");
         if let Some(newest) = self.newest_sent.insert(key.0, parsed.clone())
+            && key.0 < CLIPS
             && (newest.boot, newest.sequence) > (parsed.boot, parsed.sequence)
         {
             self.find(format!("{id} was sent first after the newer {newest}"));

@@ -82,7 +82,10 @@ impl Witness {
             return;
         };
         let newest = seen.newest.insert(priority, id.clone());
-        if let Some(newest) = newest.filter(|newest| (newest.boot, newest.sequence) > (id.boot, id.sequence)) {
+        let is_newer = |newest: &MessageId| (newest.boot, newest.sequence) > (id.boot, id.sequence);
+        // Among clips it is their worth that counts.
+        let has_order = !matches!(payload, Payload::Clip { .. });
+        if let Some(newest) = newest.filter(|newest| has_order && is_newer(newest)) {
             seen.faults.push(format!("{id} was sent first after the newer {newest} of the same priority {priority}"));
         }
     }

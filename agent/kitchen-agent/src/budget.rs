@@ -231,9 +231,7 @@ impl Budget {
         let Some(name) = &self.interface else { return };
         let (reading, now) = (read(name), self.clock.stamp());
         let mut inside = self.inside();
-        if reading.is_some() || inside.reading.is_some() {
-            inside.governor.handle_reading(reading, now);
-        }
+        inside.governor.handle_reading(reading, now);
         inside.reading = reading.map(|reading| (reading, now.mono)).or(inside.reading);
     }
 

@@ -305,6 +305,8 @@ impl Uplink {
         loop {
             fail::fail_point!("uplink");
             self.perform_all(connection).await;
+            // What comes down waits for it, too.
+            self.save_if_due().await;
             self.presence.progress();
             if let Some(until) = self.rests(connection) {
                 return End::Resting(until);

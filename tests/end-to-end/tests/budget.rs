@@ -12,7 +12,7 @@ use kitchen_core::budget::{Bucket, ByClass, Traffic, TrafficClass, Yuan};
 use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
 use kitchen_store::{NewSnapshot, OpenOptions, Store};
-use kitchen_test_support::{Agent, AgentConfig, District, Mosquitto, alert_body, new_clip, wait_until};
+use kitchen_test_support::{Agent, AgentConfig, District, Mosquitto, alert_body, new_clip, wait_for, wait_until};
 use serde_json::{Value, json};
 use toml::Table;
 
@@ -155,8 +155,11 @@ fn a_clip_that_the_money_does_not_cover_is_on_request_and_all_else_goes() {
     assert!(record["body"]["clip"]["bytes"] == 9_000_000 && !record["body"]["evidence"].is_null());
     district.wait_for(BOUND, "the picture", |event| event["event"] == "snapshot");
     assert!(district.events_of("clip").is_empty());
-    let listed = asked(&agent, &["outbox", "list", "--json"]);
-    let [clip] = listed["messages"].as_array().unwrap().as_slice() else { panic!("{listed}") };
+    let listed = wait_for(BOUND, "only the clip waits", || {
+        let listed = asked(&agent, &["outbox", "list", "--json"]);
+        (listed["messages"].as_array().unwrap().len() == 1).then_some(listed)
+    });
+    let clip = &listed["messages"][0];
     assert_eq!(
         (&clip["kind"], &clip["state"], &clip["next_attempt_s"]),
         (&json!("clip"), &json!("held"), &Value::Null)

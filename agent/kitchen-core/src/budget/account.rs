@@ -75,7 +75,7 @@ pub struct Bucket {
 
 impl Bucket {
     fn billable(&self) -> u64 {
-        self.classes.iter().map(|traffic| traffic.billable()).sum()
+        self.classes.iter().fold(0, |sum, traffic| sum.saturating_add(traffic.billable()))
     }
 }
 
@@ -356,8 +356,8 @@ impl Account {
     fn price_anew(&mut self, index: usize) {
         let label = self.buckets[index].label;
         let period = Period::containing(label, self.start_day, self.tariff.zone());
-        let mut position: u64 =
-            self.buckets[..index].iter().filter(|other| period.contains(other.label)).map(Bucket::billable).sum();
+        let before = self.buckets[..index].iter().filter(|other| period.contains(other.label));
+        let mut position = before.fold(0, |sum: u64, other| sum.saturating_add(other.billable()));
         let is_free = self.tariff.is_free_at(label);
         let tariff = &self.tariff;
         for traffic in &mut self.buckets[index].classes {
@@ -374,7 +374,9 @@ fn priced(tariff: &Tariff, position: u64, bytes: u64, free_bytes: u64) -> Traffi
     let billable = bytes.saturating_sub(free_bytes);
     let worst = with_error(position);
     let worst_bytes = with_error(position.saturating_add(billable)).saturating_sub(worst);
-    let (yuan, worst_yuan) = (tariff.cost(position, billable), tariff.cost(worst, worst_bytes));
+    let yuan = tariff.cost(position, billable);
+    // Where bytes saturate, the worse count can't be told from ours.
+    let worst_yuan = tariff.cost(worst, worst_bytes).max(yuan);
     Traffic { bytes, free_bytes, yuan, worst_yuan }
 }
 

@@ -191,7 +191,8 @@ impl Forecast {
             return bytes;
         }
         let left = u64::try_from(to - from).unwrap_or(0).min(WEEK as u64);
-        bytes + bytes.saturating_mul(expected.typical_bytes).isqrt() + expected.typical_bytes * left / WEEK as u64
+        let chance = bytes.saturating_mul(expected.typical_bytes).isqrt();
+        bytes.saturating_add(chance).saturating_add(expected.typical_bytes / WEEK as u64 * left)
     }
 
     /// Bytes on the link of one message of that kind.

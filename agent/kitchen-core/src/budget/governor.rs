@@ -202,6 +202,8 @@ pub struct Governor {
     /// Absent: the model's bytes are charged as they come.
     interface: Option<InterfaceCounter>,
     attribution: Attribution,
+    /// Since the interface was last read.
+    charged_blindly: u64,
     /// Counted bytes for a million modelled ones.
     factor: u64,
     rung: usize,
@@ -230,6 +232,7 @@ impl Governor {
             forecast,
             interface: None,
             attribution: Attribution::default(),
+            charged_blindly: 0,
             factor: MILLION,
             rung: RUNGS - 1,
             lowered_at: None,
@@ -296,8 +299,16 @@ impl Governor {
     pub fn handle_reading(&mut self, reading: Option<Reading>, now: Stamp) {
         let Some(counter) = &mut self.interface else { return };
         let pending = self.attribution.pending();
-        // Without its interface nothing passes; what was on its way is taken for sent.
-        let counted = reading.map_or(pending, |reading| counter.handle_reading(reading, now.mono));
+        let counted = match reading {
+            Some(reading) => {
+                counter.handle_reading(reading, now.mono).saturating_sub(std::mem::take(&mut self.charged_blindly))
+            }
+            // What the model says is charged, and not once more when the counters are back.
+            None => {
+                self.charged_blindly = self.charged_blindly.saturating_add(pending);
+                pending
+            }
+        };
         if counted > 2 * UNSAVED_BYTES && pending > 2 * UNSAVED_BYTES {
             let ratio =
                 u64::try_from(u128::from(counted) * u128::from(MILLION) / u128::from(pending)).unwrap_or(MILLION);
@@ -346,8 +357,8 @@ impl Governor {
             let pays = |rung: usize| match rung {
                 0 => true,
                 1 => funds.all >= ERRAND_BYTES,
-                TEXTS => funds.general >= ERRAND_BYTES + margin * self.typical(TEXTS),
-                _ => funds.general >= self.kept[rung].saturating_add(margin * self.typical(rung)),
+                TEXTS => funds.general >= margin.saturating_mul(self.typical(TEXTS)).saturating_add(ERRAND_BYTES),
+                _ => funds.general >= self.kept[rung].saturating_add(margin.saturating_mul(self.typical(rung))),
             };
             (0..RUNGS).take_while(|rung| pays(*rung)).last().unwrap_or(0)
         };
@@ -672,6 +683,8 @@ fn percent(part: u64, whole: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::budget::DemandRow;
     use crate::config::Config;
@@ -751,6 +764,35 @@ mod tests {
     }
 
     #[test]
+    fn when_the_money_no_longer_keeps_a_connection_the_box_runs_errands() {
+        let mut governor = governor(TIGHT);
+        governor.handle_traffic(TrafficClass::Other, 85_000_000, at(1.0));
+        assert_eq!(governor.step(), BudgetStep::TextOnly);
+        assert!(matches!(governor.link_mode(at(1.0)), LinkMode::Errands { runs_for_all: true, .. }));
+        let text = Wanted::message(OutboxKind::Alert, 3, 1_300);
+        assert_eq!(governor.admit(text, at(1.0)), Admission::Go);
+        assert!(held(governor.admit(Wanted::message(OutboxKind::Snapshot, 3, 40_000), at(1.0))).is_some());
+        // Towards the end of the month what is left is enough.
+        governor.handle_time(at(29.0));
+        assert!(matches!(governor.link_mode(at(29.0)), LinkMode::Connected { .. }));
+    }
+
+    #[test]
+    fn a_clip_that_has_waited_for_a_day_leaves_the_money_to_fresh_ones() {
+        let mut governor = governor(TIGHT);
+        let hour = Forecast::hour(at(0.0).wall);
+        let rows: Vec<DemandRow> = (0..8 * 168)
+            .step_by(12)
+            .map(|back| DemandRow { hour: hour - back - 1, demand: Demand::Clip2, bytes: 2 * CLIP, count: 2 })
+            .collect();
+        governor.handle_history(Forecast::restore(&rows), at(0.0));
+        governor.handle_traffic(TrafficClass::Clip, 40_000_000, at(0.0));
+        let stale = Wanted { is_stale: true, ..clip(2) };
+        assert_eq!(governor.admit(clip(2), at(0.0)), Admission::Go);
+        assert!(held(governor.admit(stale, at(0.0))).is_some());
+    }
+
+    #[test]
     fn money_is_kept_for_the_graver_clips_that_the_past_weeks_had() {
         let mut governor = governor(TIGHT);
         let hour = Forecast::hour(at(0.0).wall);
@@ -822,6 +864,19 @@ mod tests {
     }
 
     #[test]
+    fn an_interface_that_is_away_for_a_while_is_charged_by_the_model_and_nothing_twice() {
+        let settings = settings(TIGHT);
+        let account = Account::restore(1, 1, settings.tariff.clone(), Vec::new(), at(0.0));
+        let counter = InterfaceCounter::new(Some((Reading { received: 0, sent: 0 }, Mono::ZERO)));
+        let mut governor = Governor::new(settings, account, Forecast::default(), at(0.0)).with_interface(counter);
+        governor.handle_traffic(TrafficClass::Clip, 10_000, at(0.1));
+        governor.handle_reading(None, at(0.11));
+        assert_eq!(governor.usage().of(TrafficClass::Clip).bytes, 10_000);
+        governor.handle_reading(Some(Reading { received: 0, sent: 10_500 }), at(0.12));
+        assert_eq!(governor.usage().total().bytes, 10_500);
+    }
+
+    #[test]
     fn at_an_interface_classes_get_what_was_counted() {
         let settings = settings(TIGHT);
         let account = Account::restore(1, 1, settings.tariff.clone(), Vec::new(), at(0.0));
@@ -836,5 +891,35 @@ mod tests {
         assert!(governor.wants_saving(at(0.11).mono));
         assert_eq!(governor.take_changes(at(0.11).mono).len(), 1);
         assert!(!governor.wants_saving(at(0.2).mono));
+    }
+
+    proptest! {
+        /// Prices, ceilings and amounts as no contract has them: nothing overflows, and nothing is given away.
+        #[test]
+        fn absurd_tariffs_and_amounts_hold(
+            yuan in 0_u64..=1_000_000, price in 0_u64..=1_000_000, reserve in 0.0_f64..=1.0, package in 0_u64..=1_000_000,
+            amounts in prop::collection::vec((0_usize..8, any::<u64>(), 0.0_f64..60.0), 1..20),
+        ) {
+            let mut governor = governor(&format!(
+                "yuan_per_year = {yuan}\nreserve_fraction = {reserve}\npackage_gb = {package}\n\
+                 [[budget.tariff]]\nup_to_gb = 0.000000001\nyuan_per_gb = 0\n[[budget.tariff]]\nyuan_per_gb = {price}\n"
+            ));
+            let mut days = 0.0;
+            for (class, bytes, after) in amounts {
+                days += after / 20.0;
+                governor.handle_traffic(TrafficClass::ALL[class], bytes, at(days));
+                let funds = governor.funds(at(days));
+                for kind in OutboxKind::ALL {
+                    let wanted = Wanted::message(kind, 1, bytes >> 8);
+                    let goes = governor.admit(wanted, at(days)) == Admission::Go;
+                    prop_assert!(!goes || funds.all >= wanted.bytes);
+                    let is_grave = kind == OutboxKind::Alert;
+                    prop_assert!(!goes || is_grave || funds.general >= wanted.bytes);
+                }
+                let _ = (governor.link_mode(at(days)), governor.forecast_yuan(at(days)), governor.used_percent());
+            }
+            let counted = governor.account().closed().iter().map(|(_, usage)| usage.total().yuan).sum::<Yuan>();
+            prop_assert!(counted >= Yuan::ZERO && governor.usage().total().worst_yuan >= governor.usage().total().yuan);
+        }
     }
 }

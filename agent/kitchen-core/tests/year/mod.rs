@@ -41,6 +41,7 @@ pub struct Outcome {
     pub clips_sent: usize,
     pub clips: usize,
     pub age_hours: f64,
+    pub others_percent: u64,
 }
 
 impl Outcome {
@@ -49,7 +50,10 @@ impl Outcome {
     }
 
     pub fn explanation(&self) -> String {
-        format!("{} of {} clips, {:.1} h old on average", self.clips_sent, self.clips, self.age_hours)
+        format!(
+            "texts and pictures ask for {} % of the money; {} of {} clips, {:.1} h old on average",
+            self.others_percent, self.clips_sent, self.clips, self.age_hours
+        )
     }
 }
 
@@ -173,6 +177,7 @@ impl<'p> World<'p> {
             clips_sent: 0,
             clips: 0,
             age_hours: 0.0,
+            others_percent: 0,
         };
         Self {
             plan,
@@ -425,6 +430,7 @@ impl<'p> World<'p> {
         if self.outcome.clips_sent > 0 {
             self.outcome.age_hours = self.age_ms as f64 / HOUR_MS as f64 / self.outcome.clips_sent as f64;
         }
+        self.outcome.others_percent = oracle::others_percent(self.plan);
         self.outcome.best_value = oracle::best_value(self.plan, &self.all_clips);
         self.outcome
     }

@@ -50,6 +50,13 @@ pub fn best_value(plan: &Plan, clips: &[Clip]) -> f64 {
     total
 }
 
+/// What texts, pictures and the thriftiest connection ask for, in per cent of the first whole month's money.
+pub fn others_percent(plan: &Plan) -> u64 {
+    let (from, to) = (31 * DAY_MS, 59 * DAY_MS);
+    let others = other_bytes(plan, from, to);
+    others.saturating_mul(100) / means_of(plan, 0).max(1)
+}
+
 fn density(wanted: &Wanted) -> f64 {
     worth(wanted.tier, 0) / wanted.bytes as f64
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kitchen_core::budget::{Hold, LinkMode};
+use kitchen_core::budget::Hold;
 use kitchen_core::outbox::{OutboxKind, Payload};
 use kitchen_core::scheduler::{Output, Scheduler};
 use kitchen_core::time::{Clock, Mono, Wall, millis};
@@ -35,7 +35,6 @@ const FIRST_HEARTBEAT: Duration = Duration::from_secs(5);
 /// The loop goes round at least so often, so that one that hangs is found.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 const WILL_DELAY_S: u32 = 60;
-const LONGEST_KEEPALIVE_S: u32 = 3_600;
 const LIMIT_HOLDS: Duration = Duration::from_secs(6 * 3600);
 
 /// How the box reaches the district.
@@ -106,6 +105,7 @@ pub async fn run(
         keepalive_s,
         is_errand: false,
         errand_at: None,
+        errand_wait: Duration::ZERO,
     };
     let mut reconnect = Reconnect::default();
     loop {
@@ -138,7 +138,7 @@ async fn cancelled(cancel: &mut watch::Receiver<bool>) {
 enum Ended {
     /// How long it lasted, and why it ended.
     Broken(Duration, LinkTrouble),
-    /// On purpose, to save money.
+    /// On purpose, to save money: no trouble to wait for.
     Resting,
 }
 
@@ -147,6 +147,8 @@ enum End {
     Broken(LinkTrouble),
     /// The money left is not for a connection, until then.
     Resting(Wall),
+    /// Another keepalive is wanted, which only a new connection brings.
+    Stretched,
     /// What the box said of itself on this connection, and its will, no longer hold.
     Outdated,
     Cancelled,
@@ -173,6 +175,10 @@ struct Connection {
     heartbeat_at: Mono,
     list_at: Mono,
     is_outdated: bool,
+    /// Bytes of the district's messages.
+    received: u64,
+    /// Since when another keepalive is wanted.
+    other_keepalive_since: Option<Mono>,
 }
 
 struct Uplink {
@@ -201,6 +207,7 @@ struct Uplink {
     /// Connected only for texts.
     is_errand: bool,
     errand_at: Option<Mono>,
+    errand_wait: Duration,
 }
 
 impl Uplink {
@@ -225,8 +232,17 @@ impl Uplink {
         let now = self.clock.mono();
         let heartbeat_at = now + FIRST_HEARTBEAT.min(self.heartbeat);
         let under_way = HashMap::new();
-        let mut connection =
-            Connection { link, since: now, session, under_way, heartbeat_at, list_at: now, is_outdated: false };
+        let mut connection = Connection {
+            link,
+            since: now,
+            session,
+            under_way,
+            heartbeat_at,
+            list_at: now,
+            is_outdated: false,
+            received: 0,
+            other_keepalive_since: None,
+        };
         let end = self.converse(&mut connection, session_present).await;
         let now = self.clock.mono();
         if matches!(&end, End::Broken(trouble) if trouble.reason == LinkReason::TooLarge) {
@@ -240,6 +256,10 @@ impl Uplink {
             End::Broken(trouble) => Some(Ended::Broken(since.elapsed(), trouble)),
             End::Resting(until) => {
                 self.say_farewell(connection, "budget".to_owned(), Some(until)).await;
+                Some(Ended::Resting)
+            }
+            End::Stretched => {
+                connection.link.close(FAREWELL).await;
                 Some(Ended::Resting)
             }
             End::Outdated => {
@@ -282,9 +302,7 @@ impl Uplink {
             self.link_options.largest_packet = None;
         }
         let will = Will { topic: up(&self.device, "state"), payload, delay_s: WILL_DELAY_S, retain: true };
-        if let LinkMode::Connected { stretch } = self.gate.link_mode() {
-            self.link_options.keepalive_s = self.keepalive_s.saturating_mul(stretch).min(LONGEST_KEEPALIVE_S);
-        }
+        self.link_options.keepalive_s = self.stretched_keepalive_s();
         let link = Link::open_counted(&self.link_options, Some(will), Arc::clone(&self.gate))
             .map_err(|error| LinkReason::Setup.because(chain(&error)))?;
         Ok((link, session))
@@ -310,6 +328,9 @@ impl Uplink {
             self.presence.progress();
             if let Some(until) = self.rests(connection) {
                 return End::Resting(until);
+            }
+            if self.wants_other_keepalive(connection) {
+                return End::Stretched;
             }
             let wait = self.next_timeout(connection).since(self.clock.mono()).min(PROGRESS_INTERVAL);
             tokio::select! {
@@ -492,6 +513,7 @@ impl Uplink {
     }
 
     async fn take_message(&mut self, connection: &mut Connection, message: &Message) {
+        connection.received += (message.topic.len() + message.payload.len()) as u64;
         let Some((device, leaf)) = kitchen_core::wire::split_topic(&message.topic, "down") else { return };
         if device != self.device {
             return;

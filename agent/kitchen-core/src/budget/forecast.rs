@@ -18,8 +18,8 @@ const HOUR_MS: i64 = 3_600_000;
 const MILLION: u64 = 1_000_000;
 /// Of every four weeks three asked for no more than what is expected.
 const QUANTILE: (usize, usize) = (3, 4);
-/// Keepalives each 300 s and heartbeats each 900 s, before any week was seen.
-const PROTOCOL_A_WEEK: u64 = 1_150_000;
+/// Keepalives each 300 s and heartbeats each 900 s, not stretched.
+pub(super) const PROTOCOL_A_WEEK: u64 = 1_150_000;
 
 /// Who asks for bytes, whether or not they are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

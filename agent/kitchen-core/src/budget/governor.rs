@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::account::{Account, Usage, less_error, with_error};
 use super::counting::{Attribution, InterfaceCounter, Reading};
-use super::forecast::{Demand, Forecast};
+use super::forecast::{Demand, Forecast, PROTOCOL_A_WEEK};
 use super::overhead::{HANDSHAKE_BYTES, wire_bytes};
 use super::period::Period;
 use super::tariff::Tariff;
@@ -21,8 +21,8 @@ use crate::config::BudgetConfig;
 use crate::outbox::OutboxKind;
 use crate::time::{Mono, Stamp, TimeZone, Wall, millis};
 
-/// With less than this the box says goodbye, which costs something too.
-const FAREWELL_BYTES: u64 = 32_000;
+/// With less than this the box says goodbye: that costs something too, and more may be on its way down.
+const FAREWELL_BYTES: u64 = 128_000;
 /// A connection for one text out of the reserve.
 const ERRAND_BYTES: u64 = HANDSHAKE_BYTES + 4_000;
 /// Of keepalive and heartbeat.
@@ -212,6 +212,8 @@ pub struct Governor {
     stays_connected: bool,
     /// What must stay for the rungs below each, until the hour, the month or the past is another.
     kept: [u64; RUNGS],
+    /// What the rest of the month's keepalives and heartbeats take more than if they were stretched.
+    stretchable: u64,
     kept_in: Option<(i64, Period)>,
     /// What the connection itself may use now; it fills up evenly over the month.
     allowance: u64,
@@ -238,6 +240,7 @@ impl Governor {
             lowered_at: None,
             stays_connected: true,
             kept: [0; RUNGS],
+            stretchable: 0,
             kept_in: None,
             allowance: 0,
             tokens: 0,
@@ -364,7 +367,7 @@ impl Governor {
         };
         let (least, ample) = (highest(1), highest(2));
         let may_rise = self.lowered_at.is_none_or(|at| now.mono.since(at) >= RAISE_AFTER);
-        let connection = self.kept[TEXTS] / u64::from(LONGEST_STRETCH) + FAREWELL_BYTES;
+        let connection = self.kept[TEXTS].saturating_add(FAREWELL_BYTES);
         if least < self.rung || (self.stays_connected && funds.general < connection) {
             self.rung = self.rung.min(least);
             self.stays_connected &= funds.general >= connection;
@@ -406,7 +409,7 @@ impl Governor {
             return LinkMode::Connected { stretch: 1 };
         }
         if self.stays_connected && funds.general >= FAREWELL_BYTES && !self.is_resting {
-            return LinkMode::Connected { stretch: self.stretch() };
+            return LinkMode::Connected { stretch: self.stretch(funds) };
         }
         if funds.all < ERRAND_BYTES {
             return LinkMode::Off { until };
@@ -574,7 +577,12 @@ impl Governor {
         }
         self.kept_in = kept_in;
         let rest = |demand| self.forecast.rest(demand, from, period.to);
-        let connection = rest(Demand::Protocol).min(self.allowance);
+        let hours = u64::try_from(Forecast::hour(period.to) - Forecast::hour(from)).unwrap_or(0);
+        // Keepalive and heartbeat can be stretched; what else the connection takes can't.
+        self.stretchable = PROTOCOL_A_WEEK * hours / 168 / u64::from(LONGEST_STRETCH) * u64::from(LONGEST_STRETCH - 1);
+        let measured = rest(Demand::Protocol).min(self.allowance);
+        let least = self.stretchable / u64::from(LONGEST_STRETCH - 1);
+        let connection = measured.saturating_sub(self.stretchable).max(least).min(measured);
         let added = [
             0,
             0,
@@ -626,11 +634,12 @@ impl Governor {
         self.settings.tariff.next_free(self.account.label(now.mono)).map_or(end, |free| free.min(end))
     }
 
-    fn stretch(&self) -> u32 {
+    fn stretch(&self, funds: Funds) -> u32 {
+        let ample = self.kept[RUNGS - 1].saturating_add(self.typical(RUNGS - 1)).saturating_add(self.stretchable);
         match self.step() {
-            BudgetStep::Full | BudgetStep::ClipsOnRequest => 1,
-            BudgetStep::SnapshotsOnly => 2,
-            BudgetStep::TextOnly | BudgetStep::Reserve | BudgetStep::Off => LONGEST_STRETCH,
+            BudgetStep::Full if funds.general >= ample => 1,
+            BudgetStep::Full => 2,
+            _ => LONGEST_STRETCH,
         }
     }
 
@@ -813,7 +822,7 @@ mod tests {
     #[test]
     fn a_step_that_was_lost_does_not_flicker_back() {
         let mut governor = governor(TIGHT);
-        governor.handle_traffic(TrafficClass::Other, 80_000_000, at(1.0));
+        governor.handle_traffic(TrafficClass::Other, 84_000_000, at(1.0));
         let low = governor.step();
         assert!(low < BudgetStep::Full);
         let ample = settings("yuan_per_year = 12000\n[[budget.tariff]]\nyuan_per_gb = 100\n");

@@ -19,8 +19,15 @@ const GRAVEST: u8 = 0;
 const TEXTS: u8 = 1;
 /// A connection costs as much as four texts.
 const ERRANDS_APART: Duration = Duration::from_secs(900);
-/// An errand that gets no receipt ends all the same.
+/// An errand that gets no receipt ends all the same, and so does one on which more comes down than receipts; the next one
+/// waits, each time twice as long.
 const LONGEST_ERRAND: Duration = Duration::from_secs(120);
+const ERRAND_RECEIVED_BYTES: u64 = 32_000;
+const LONGEST_KEEPALIVE_S: u32 = 3_600;
+/// A new connection costs as much as a tenth of a day's keepalives.
+const OTHER_KEEPALIVE_AFTER: Duration = Duration::from_secs(3_600);
+const SHORTEST_ERRAND_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_ERRAND_WAIT: Duration = Duration::from_secs(6 * 3600);
 
 pub(super) fn class_of(kind: OutboxKind, priority: u8) -> TrafficClass {
     match kind {
@@ -77,7 +84,11 @@ impl Uplink {
 
     /// Whether a text of such a priority waits, or of a better one; those that are not grave are gathered for a while.
     async fn awaits_errand(&self, least: u8) -> bool {
-        let is_rested = self.errand_at.is_none_or(|at| self.clock.mono().since(at) >= ERRANDS_APART);
+        let since = self.errand_at.map_or(Duration::MAX, |at| self.clock.mono().since(at));
+        let is_rested = since >= ERRANDS_APART;
+        if since < self.errand_wait {
+            return false;
+        }
         match blocking(&self.outbox, |outbox| outbox.waiting(1)).await {
             Ok(list) => {
                 list.first().is_some_and(|first| first.priority == GRAVEST || (first.priority <= least && is_rested))
@@ -90,18 +101,25 @@ impl Uplink {
     }
 
     /// Until when the box is to be off, if it is.
-    pub(super) fn rests(&self, connection: &Connection) -> Option<Wall> {
-        match self.gate.link_mode() {
-            LinkMode::Connected { .. } => None,
-            LinkMode::Off { until } => Some(until),
-            LinkMode::Errands { until, runs_for_all } => {
-                let (now, least) = (self.clock.mono(), if runs_for_all { TEXTS } else { GRAVEST });
-                let is_done = !self.is_errand
-                    || now.since(connection.since) >= LONGEST_ERRAND
-                    || (connection.list_at > now && !self.scheduler.waits_for(least));
-                is_done.then_some(until)
-            }
+    pub(super) fn rests(&mut self, connection: &Connection) -> Option<Wall> {
+        let (until, least) = match self.gate.link_mode() {
+            LinkMode::Connected { .. } => return None,
+            LinkMode::Off { until } => return Some(until),
+            LinkMode::Errands { until, runs_for_all } => (until, if runs_for_all { TEXTS } else { GRAVEST }),
+        };
+        if !self.is_errand {
+            return Some(until);
         }
+        let now = self.clock.mono();
+        if connection.list_at > now && !self.scheduler.waits_for(least) {
+            self.errand_wait = Duration::ZERO;
+            return Some(until);
+        }
+        let is_fruitless = now.since(connection.since) >= LONGEST_ERRAND || connection.received > ERRAND_RECEIVED_BYTES;
+        if is_fruitless {
+            self.errand_wait = (self.errand_wait * 2).clamp(SHORTEST_ERRAND_WAIT, LONGEST_ERRAND_WAIT);
+        }
+        is_fruitless.then_some(until)
     }
 
     pub(super) fn stretched(&self, interval: Duration) -> Duration {
@@ -109,6 +127,22 @@ impl Uplink {
             LinkMode::Connected { stretch } => interval.saturating_mul(stretch),
             LinkMode::Errands { .. } | LinkMode::Off { .. } => interval,
         }
+    }
+
+    /// As configured, times what the money asks for.
+    pub(super) fn stretched_keepalive_s(&self) -> u32 {
+        let keepalive = self.stretched(Duration::from_secs(u64::from(self.keepalive_s)));
+        u32::try_from(keepalive.as_secs()).unwrap_or(u32::MAX).min(LONGEST_KEEPALIVE_S)
+    }
+
+    /// Whether the connection has another keepalive than it should have had for an hour.
+    pub(super) fn wants_other_keepalive(&self, connection: &mut Connection) -> bool {
+        let now = self.clock.mono();
+        if self.is_errand || self.stretched_keepalive_s() == self.link_options.keepalive_s {
+            connection.other_keepalive_since = None;
+            return false;
+        }
+        now.since(*connection.other_keepalive_since.get_or_insert(now)) >= OTHER_KEEPALIVE_AFTER
     }
 
     /// What has left the outbox is held no more.

@@ -34,8 +34,8 @@ pub struct Outcome {
     pub grave_texts: u64,
     /// Hours in which the money was at its end.
     pub silent_hours: u64,
-    /// The dearest month by the operator's count, in millionths of the ceiling.
-    pub fullest_millionths: u64,
+    /// The dearest month by the operator's count, of the ceiling.
+    pub fullest_percent: f64,
     pub value: f64,
     pub best_value: f64,
     pub clips_sent: usize,
@@ -74,7 +74,7 @@ struct Operator {
     yuan: Yuan,
     /// What was spent already when a tariff with another ceiling began.
     spent_before: Yuan,
-    fullest_millionths: u64,
+    fullest_percent: f64,
     months: usize,
     broken: Vec<String>,
 }
@@ -107,10 +107,9 @@ impl Operator {
         if self.settings.tariff.hard_stop().is_some_and(|stop| self.total > stop && before.1 <= stop) {
             self.broken.push(format!("{month}: {} bytes are beyond the hard stop", self.total));
         }
-        if self.settings.ceiling > Yuan::ZERO {
-            self.fullest_millionths = self.fullest_millionths.max(u64::from(
-                self.yuan.millionths(1_000_000).percent_of(self.settings.ceiling.millionths(10_000)) * 100,
-            ));
+        if self.settings.ceiling > Yuan::ZERO && self.spent_before == Yuan::ZERO {
+            let parts = self.yuan.percent_of(self.settings.ceiling.millionths(10_000));
+            self.fullest_percent = self.fullest_percent.max(f64::from(parts) / 100.0);
         }
     }
 }
@@ -161,7 +160,7 @@ impl<'p> World<'p> {
             total: 0,
             yuan: Yuan::ZERO,
             spent_before: Yuan::ZERO,
-            fullest_millionths: 0,
+            fullest_percent: 0.0,
             months: 0,
             broken: Vec::new(),
         };
@@ -171,7 +170,7 @@ impl<'p> World<'p> {
             months: 0,
             grave_texts: 0,
             silent_hours: 0,
-            fullest_millionths: 0,
+            fullest_percent: 0.0,
             value: 0.0,
             best_value: 0.0,
             clips_sent: 0,
@@ -424,7 +423,7 @@ impl<'p> World<'p> {
         self.outcome.broken.append(&mut self.operator.broken);
         self.outcome.broken.truncate(3);
         self.outcome.months = self.operator.months;
-        self.outcome.fullest_millionths = self.operator.fullest_millionths;
+        self.outcome.fullest_percent = self.operator.fullest_percent;
         self.outcome.silent_hours /= HOUR_MS;
         self.outcome.clips = self.all_clips.len();
         if self.outcome.clips_sent > 0 {

@@ -50,11 +50,9 @@ pub fn best_value(plan: &Plan, clips: &[Clip]) -> f64 {
     total
 }
 
-/// What texts, pictures and the thriftiest connection ask for, in per cent of the first whole month's money.
+/// What texts, pictures and the thriftiest connection ask for, in per cent of the year's money.
 pub fn others_percent(plan: &Plan) -> u64 {
-    let (from, to) = (31 * DAY_MS, 59 * DAY_MS);
-    let others = other_bytes(plan, from, to);
-    others.saturating_mul(100) / means_of(plan, 0).max(1)
+    other_bytes(plan, 0, YEAR_MS).saturating_mul(100) / means_of(plan, 0).saturating_mul(12).max(1)
 }
 
 fn density(wanted: &Wanted) -> f64 {

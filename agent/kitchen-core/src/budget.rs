@@ -3,6 +3,7 @@
 
 mod account;
 mod alarm;
+mod allowance;
 mod counting;
 mod forecast;
 mod governor;
@@ -10,6 +11,7 @@ mod overhead;
 mod period;
 mod report;
 mod tariff;
+mod wanted;
 mod year;
 mod yuan;
 
@@ -22,13 +24,12 @@ pub use self::account::{Account, Bucket, ByClass, Traffic, Usage};
 pub use self::alarm::BudgetAlarm;
 pub use self::counting::{Attribution, InterfaceCounter, Reading};
 pub use self::forecast::{Demand, DemandRow, Forecast, HISTORY_WEEKS};
-pub use self::governor::{
-    Admission, Governor, Hold, HoldReason, LinkMode, STALE_AFTER, Settings, UNSAVED_BYTES, Wanted, worth,
-};
+pub use self::governor::{Admission, Governor, Hold, HoldReason, LinkMode, Settings, UNSAVED_BYTES};
 pub use self::overhead::{HANDSHAKE_BYTES, TRY_BYTES, wire_bytes};
 pub use self::period::Period;
 pub use self::report::{BudgetReport, ClassReport, PeriodReport, month_record};
 pub use self::tariff::Tariff;
+pub use self::wanted::{STALE_AFTER, Wanted, worth};
 pub use self::year::{Load, MonthPlan, YearPlan, connected_bytes_per_day, plan_year};
 pub use self::yuan::{Decimal, DecimalError, Yuan};
 

@@ -10,16 +10,17 @@ use std::fmt;
 use std::time::Duration;
 
 use super::account::{Account, Usage, less_error, with_error};
+use super::allowance::Allowance;
 use super::counting::{Attribution, InterfaceCounter, Reading};
 use super::forecast::{Demand, Forecast, PROTOCOL_A_WEEK};
-use super::overhead::{HANDSHAKE_BYTES, wire_bytes};
+use super::overhead::HANDSHAKE_BYTES;
 use super::period::Period;
 use super::tariff::Tariff;
+use super::wanted::{PICTURES, REQUESTS, TEXTS, Wanted};
 use super::yuan::Yuan;
 use super::{BudgetStep, TrafficClass};
 use crate::config::BudgetConfig;
-use crate::outbox::OutboxKind;
-use crate::time::{Mono, Stamp, TimeZone, Wall, millis};
+use crate::time::{Mono, Stamp, TimeZone, Wall};
 
 /// With less than this the box says goodbye: that costs something too, and more may be on its way down.
 const FAREWELL_BYTES: u64 = 128_000;
@@ -29,9 +30,6 @@ const ERRAND_BYTES: u64 = HANDSHAKE_BYTES + 4_000;
 const LONGEST_STRETCH: u32 = 4;
 /// A rung that was lost comes back at the earliest after so long.
 const RAISE_AFTER: Duration = Duration::from_secs(1800);
-/// What a month's connection may cost at least, as bytes, and at most, in millionths of the money for all but the reserve.
-const LEAST_ALLOWANCE: u64 = 12_000_000;
-const ALLOWANCE: (u32, u32) = (30_000, 250_000);
 /// The counts must reach the disk before more than this has passed unsaved.
 pub const UNSAVED_BYTES: u64 = 256_000;
 const UNSAVED_TIME: Duration = Duration::from_secs(60);
@@ -40,9 +38,6 @@ const FACTOR: (u64, u64) = (900_000, 1_500_000);
 const MILLION: u64 = 1_000_000;
 
 const RUNGS: usize = 9;
-const TEXTS: usize = 2;
-const PICTURES: usize = 3;
-const REQUESTS: usize = 4;
 
 /// The configuration as it is counted with.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,60 +67,6 @@ impl Settings {
     pub fn reserve(&self) -> Yuan {
         self.ceiling.millionths(self.reserve_millionths)
     }
-}
-
-/// A message that would like to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    pub kind: OutboxKind,
-    pub tier: u8,
-    /// On the link, in both directions.
-    pub bytes: u64,
-    /// A clip that the district asked for.
-    pub is_requested: bool,
-    /// A clip older than a day: fresh ones of its tier go before it.
-    pub is_stale: bool,
-}
-
-impl Wanted {
-    /// A message whose content has so many bytes.
-    #[must_use]
-    pub const fn message(kind: OutboxKind, tier: u8, bytes: u64) -> Self {
-        // Topic, packet and the receipt that comes back.
-        Self {
-            kind,
-            tier,
-            bytes: wire_bytes(bytes + 120, true) + wire_bytes(240, true),
-            is_requested: false,
-            is_stale: false,
-        }
-    }
-
-    const fn rung(self) -> usize {
-        match (self.kind, self.tier) {
-            (OutboxKind::Alert, 1) => 1,
-            (OutboxKind::Alert | OutboxKind::Record, _) => TEXTS,
-            (OutboxKind::Snapshot | OutboxKind::Command, _) => PICTURES,
-            (OutboxKind::Clip, _) if self.is_requested => REQUESTS,
-            (OutboxKind::Clip, 1) => REQUESTS + 1 + self.is_stale as usize,
-            (OutboxKind::Clip, 2) => REQUESTS + 2 + self.is_stale as usize,
-            (OutboxKind::Clip, _) => REQUESTS + 3 + self.is_stale as usize,
-        }
-    }
-}
-
-/// How old a clip may become before fresh ones of its tier go before it.
-pub const STALE_AFTER: Duration = Duration::from_secs(86_400);
-
-/// What a clip is worth to the district by its tier and age in milliseconds, in parts of a hundred: two days halve it.
-#[must_use]
-pub fn worth(tier: u8, age_ms: u64) -> f64 {
-    let fresh = match tier {
-        1 => 100.0,
-        2 => 10.0,
-        _ => 1.0,
-    };
-    fresh * (-(age_ms as f64) / (2.0 * 86_400_000.0)).exp2()
 }
 
 /// Whether a message may go.
@@ -215,11 +156,8 @@ pub struct Governor {
     /// What the rest of the month's keepalives and heartbeats take more than if they were stretched.
     stretchable: u64,
     kept_in: Option<(i64, Period)>,
-    /// What the connection itself may use now; it fills up evenly over the month.
-    allowance: u64,
-    tokens: u64,
-    filled_at: Mono,
-    is_resting: bool,
+    /// What the connection itself may use now.
+    allowance: Allowance,
     unsaved: u64,
     saved_at: Mono,
 }
@@ -242,15 +180,11 @@ impl Governor {
             kept: [0; RUNGS],
             stretchable: 0,
             kept_in: None,
-            allowance: 0,
-            tokens: 0,
-            filled_at: now.mono,
-            is_resting: false,
+            allowance: Allowance::new(now.mono),
             unsaved: 0,
             saved_at: now.mono,
         };
         governor.measure_allowance();
-        governor.tokens = governor.capacity();
         governor.handle_time(now);
         governor
     }
@@ -275,7 +209,6 @@ impl Governor {
         self.settings = settings;
         self.kept_in = None;
         self.measure_allowance();
-        self.tokens = self.tokens.min(self.capacity());
         self.handle_time(now);
     }
 
@@ -285,7 +218,7 @@ impl Governor {
         if class == TrafficClass::Protocol {
             self.forecast.handle_demand(Demand::Protocol, bytes, self.account.label(now.mono));
             if !self.account.is_free(now) {
-                self.tokens = self.tokens.saturating_sub(bytes);
+                self.allowance.handle_used(bytes);
             }
         }
         self.unsaved = self.unsaved.saturating_add(bytes);
@@ -354,7 +287,7 @@ impl Governor {
             (self.lowered_at, self.stays_connected) = (None, true);
         }
         self.keep(now);
-        self.fill(now.mono);
+        self.allowance.handle_time(now.mono);
         let funds = self.funds(now);
         let highest = |margin: u64| {
             let pays = |rung: usize| match rung {
@@ -408,13 +341,16 @@ impl Governor {
         if funds.is_free && funds.all >= FAREWELL_BYTES {
             return LinkMode::Connected { stretch: 1 };
         }
-        if self.stays_connected && funds.general >= FAREWELL_BYTES && !self.is_resting {
+        if self.stays_connected && funds.general >= FAREWELL_BYTES && !self.allowance.is_used_up() {
             return LinkMode::Connected { stretch: self.stretch(funds) };
         }
         if funds.all < ERRAND_BYTES {
             return LinkMode::Off { until };
         }
-        let until = if self.is_resting { self.rested_at(now).min(until) } else { until };
+        let until = match self.allowance.refilled_after() {
+            Some(wait) => self.account.label(now.mono).after(wait).min(until),
+            None => until,
+        };
         LinkMode::Errands { until, runs_for_all: self.rung >= TEXTS }
     }
 
@@ -580,7 +516,7 @@ impl Governor {
         let hours = u64::try_from(Forecast::hour(period.to) - Forecast::hour(from)).unwrap_or(0);
         // Keepalive and heartbeat can be stretched; what else the connection takes can't.
         self.stretchable = PROTOCOL_A_WEEK * hours / 168 / u64::from(LONGEST_STRETCH) * u64::from(LONGEST_STRETCH - 1);
-        let measured = rest(Demand::Protocol).min(self.allowance);
+        let measured = rest(Demand::Protocol).min(self.allowance.of_month());
         let least = self.stretchable / u64::from(LONGEST_STRETCH - 1);
         let connection = measured.saturating_sub(self.stretchable).max(least).min(measured);
         let added = [
@@ -644,31 +580,8 @@ impl Governor {
     }
 
     fn measure_allowance(&mut self) {
-        let month = less_error(self.settings.tariff.affordable(0, self.settings.ceiling - self.settings.reserve()));
-        let part = |millionths: u32| month / MILLION * u64::from(millionths);
-        self.allowance = part(ALLOWANCE.0).max(LEAST_ALLOWANCE).min(part(ALLOWANCE.1)).max(FAREWELL_BYTES);
-    }
-
-    fn capacity(&self) -> u64 {
-        self.allowance / 8
-    }
-
-    fn fill(&mut self, now: Mono) {
-        let month_ms = u128::from(30 * 86_400_000_u64);
-        let elapsed = u128::from(millis(now.since(self.filled_at)));
-        let filled = u64::try_from(u128::from(self.allowance) * elapsed / month_ms).unwrap_or(u64::MAX);
-        if filled > 0 {
-            self.filled_at = now;
-            self.tokens = self.tokens.saturating_add(filled).min(self.capacity());
-        }
-        self.is_resting = self.tokens == 0 || (self.is_resting && self.tokens < self.capacity() / 4);
-    }
-
-    fn rested_at(&self, now: Stamp) -> Wall {
-        let lacking = (self.capacity() / 4).saturating_sub(self.tokens);
-        let month_ms = u128::from(30 * 86_400_000_u64);
-        let wait = u128::from(lacking) * month_ms / u128::from(self.allowance.max(1));
-        self.account.label(now.mono).after(Duration::from_millis(u64::try_from(wait).unwrap_or(u64::MAX)))
+        let month = self.settings.tariff.affordable(0, self.settings.ceiling - self.settings.reserve());
+        self.allowance.handle_means(less_error(month));
     }
 }
 
@@ -697,6 +610,7 @@ mod tests {
     use super::*;
     use crate::budget::DemandRow;
     use crate::config::Config;
+    use crate::outbox::OutboxKind;
     use crate::time::TimeQuality;
 
     const CLIP: u64 = 700_000;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::account::Account;
 use super::forecast::{Demand, Forecast};
-use super::governor::{Admission, Governor, LinkMode, STALE_AFTER, Settings, Wanted};
+use super::governor::{Admission, Governor, LinkMode, Settings};
 use super::overhead::{HANDSHAKE_BYTES, wire_bytes};
 use super::period::Period;
+use super::wanted::{STALE_AFTER, Wanted};
 use super::yuan::Yuan;
 use super::{BudgetStep, TrafficClass};
 use crate::outbox::OutboxKind;

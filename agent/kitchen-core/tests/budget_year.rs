@@ -37,9 +37,8 @@ fn no_year_passes_a_ceiling_or_refuses_a_grave_text_while_the_reserve_lasts() {
     let texts: u64 = outcomes.iter().map(|outcome| outcome.grave_texts).sum();
     let fullest = outcomes.iter().map(|outcome| outcome.fullest_percent).fold(0.0, f64::max);
     println!(
-        "{boxes} years, {months} months: none above its ceiling, the fullest at {:.2} % of it by the operator's count; \
-         {texts} grave texts; in {at_its_end} years the money ended before a month did",
-        fullest
+        "{boxes} years, {months} months: none above its ceiling, the fullest at {fullest:.2} % of it by the operator's count; \
+         {texts} grave texts; in {at_its_end} years the money ended before a month did"
     );
 }
 

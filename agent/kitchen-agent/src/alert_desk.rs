@@ -264,7 +264,7 @@ impl<L: Ledger> AlertDesk<L> {
             None
         });
         if snapshot.is_some() {
-            body.snapshot_status = self.budget.as_ref().and_then(|budget| budget.holds_snapshots());
+            body.snapshot_status = self.budget.as_ref().and_then(|budget| budget.holds_snapshots(tier));
         }
         let Some(opened) = self.commit(stamp, &body, snapshot.as_ref()) else { return false };
         info!(camera = %camera.id, rule = %key.rule, alert = %opened.alert_id, "alert");

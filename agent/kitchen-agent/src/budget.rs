@@ -15,11 +15,12 @@ use kitchen_core::budget::{
     Wanted, month_record,
 };
 use kitchen_core::config::Config;
-use kitchen_core::outbox::Payload;
+use kitchen_core::outbox::{OutboxKind, Payload};
 use kitchen_core::time::{Clock, Mono, Stamp, Wall};
 use kitchen_core::wire::BudgetHealth;
 use kitchen_store::{AlertRow, Reader, Store, StoreError};
 use kitchen_uplink::Gate;
+use kitchen_vision::picture::ALERT_BYTES;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
@@ -180,11 +181,11 @@ impl Budget {
         usize::try_from(self.inside().governor.snapshot_bytes(max_bytes as u64)).unwrap_or(max_bytes)
     }
 
-    /// Why a new picture would have to wait, if it would.
+    /// Why a new picture of that tier would have to wait, if it would.
     #[must_use]
-    pub fn holds_snapshots(&self) -> Option<String> {
+    pub fn holds_snapshots(&self, tier: u8) -> Option<String> {
         let now = self.clock.stamp();
-        let picture = Wanted::message(kitchen_core::outbox::OutboxKind::Snapshot, 3, 40_000);
+        let picture = Wanted::message(OutboxKind::Snapshot, tier, ALERT_BYTES as u64);
         match self.inside().governor.admit(picture, now) {
             Admission::Go => None,
             Admission::Hold(hold) => Some(format!("waiting: {}", hold.reason)),

@@ -46,7 +46,7 @@ impl OutboxKind {
         }
     }
 
-    /// The tier that led to a priority; 3 where the kind tells none.
+    /// The tier that led to a priority, as far as that tells it.
     #[must_use]
     pub const fn tier(self, priority: u8) -> u8 {
         match (self, priority) {
@@ -88,6 +88,8 @@ pub struct Waiting {
     pub id: String,
     pub kind: OutboxKind,
     pub priority: u8,
+    /// Of the alert that it belongs to; 3 where there is none.
+    pub tier: u8,
     pub bytes: u64,
     pub created: Wall,
     pub attempts: u32,

@@ -59,6 +59,7 @@ pub struct Candidate<'a> {
     pub id: &'a str,
     pub kind: OutboxKind,
     pub priority: u8,
+    pub tier: u8,
     pub bytes: u64,
     pub created: Wall,
 }
@@ -110,6 +111,7 @@ enum State {
 #[derive(Clone, Debug)]
 struct Entry {
     kind: OutboxKind,
+    tier: u8,
     bytes: u64,
     created: Wall,
     state: State,
@@ -195,6 +197,7 @@ impl Scheduler {
             let key = Key::new(waiting);
             let entry = Entry {
                 kind: waiting.kind,
+                tier: waiting.tier,
                 bytes: waiting.bytes,
                 created: waiting.created,
                 state: State::Waiting { not_before: now },
@@ -469,6 +472,7 @@ impl Scheduler {
                 id: &key.id,
                 kind: entry.kind,
                 priority: key.priority,
+                tier: entry.tier,
                 bytes: entry.bytes,
                 created: entry.created,
             };
@@ -639,6 +643,7 @@ mod tests {
             id: format!("k7f3qa.1.{sequence}"),
             kind,
             priority: kind.priority(tier),
+            tier,
             bytes,
             created: Wall::from_unix_millis(0),
             attempts: 0,

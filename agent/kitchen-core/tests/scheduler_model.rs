@@ -271,6 +271,7 @@ impl Watched {
             id: format!("k7f3qa.1.{}", self.messages.len()),
             kind,
             priority: kind.priority(tier),
+            tier,
             bytes,
             created: Wall::from_unix_millis(0),
             attempts: 0,

@@ -353,8 +353,9 @@ fn load_clip(connection: &Connection, layout: &Layout, id: &str) -> Result<Paylo
 
 /// What waits and is not set aside, in the order in which it should be sent.
 pub(crate) fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, StoreError> {
-    const QUERY: &str = "SELECT o.id, o.kind, o.priority, o.bytes, o.created_at, o.attempts, o.sent_at, c.init \
-        FROM outbox o LEFT JOIN clips c ON c.clip_id = o.id WHERE o.set_aside IS NULL \
+    const QUERY: &str = "SELECT o.id, o.kind, o.priority, o.bytes, o.created_at, o.attempts, o.sent_at, c.init, \
+        a.tier FROM outbox o LEFT JOIN clips c ON c.clip_id = o.id LEFT JOIN snapshots s ON s.id = o.id \
+        LEFT JOIN alerts a ON a.alert_id = s.alert_id WHERE o.set_aside IS NULL \
         ORDER BY o.priority, o.position LIMIT ?1";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let read = |connection: &Connection| {
@@ -368,10 +369,13 @@ fn read_waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
     };
     let init: Option<String> = row.get(7)?;
+    let kind: OutboxKind = row.get::<_, String>(1)?.parse().map_err(|error: String| text(1, error.into()))?;
+    let priority = row.get(2)?;
     Ok(Waiting {
         id: row.get(0)?,
-        kind: row.get::<_, String>(1)?.parse().map_err(|error: String| text(1, error.into()))?,
-        priority: row.get(2)?,
+        kind,
+        priority,
+        tier: row.get::<_, Option<u8>>(8)?.unwrap_or_else(|| kind.tier(priority)),
         bytes: from_sql(row.get(3)?),
         created: Wall::from_unix_millis(row.get(4)?),
         attempts: row.get(5)?,

@@ -53,7 +53,7 @@ fn schedule(message: &Downlink) {
 
 fn waiting(id: &str, kind: OutboxKind) -> Waiting {
     let (priority, created) = (kind.priority(1), Wall::from_unix_millis(0));
-    Waiting { id: id.to_owned(), kind, priority, bytes: 1000, created, attempts: 0, sent: None, clip: None }
+    Waiting { id: id.to_owned(), kind, priority, tier: 3, bytes: 1000, created, attempts: 0, sent: None, clip: None }
 }
 
 fn drain(scheduler: &mut Scheduler) {

@@ -27,6 +27,9 @@ pub(super) const PROTOCOL_A_WEEK: u64 = 1_150_000;
 pub enum Demand {
     Alert,
     Text,
+    /// Pictures of tier 1.
+    #[serde(rename = "snapshot_1")]
+    Snapshot1,
     Snapshot,
     /// Clips that the district asks for, and answers to its commands.
     Request,
@@ -40,9 +43,18 @@ pub enum Demand {
 }
 
 impl Demand {
-    pub const COUNT: usize = 8;
-    pub const ALL: [Self; Self::COUNT] =
-        [Self::Alert, Self::Text, Self::Snapshot, Self::Request, Self::Clip1, Self::Clip2, Self::Clip3, Self::Protocol];
+    pub const COUNT: usize = 9;
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Alert,
+        Self::Text,
+        Self::Snapshot1,
+        Self::Snapshot,
+        Self::Request,
+        Self::Clip1,
+        Self::Clip2,
+        Self::Clip3,
+        Self::Protocol,
+    ];
 
     /// Of a waiting message.
     #[must_use]
@@ -51,6 +63,7 @@ impl Demand {
             (OutboxKind::Alert, 1) => Self::Alert,
             (OutboxKind::Alert | OutboxKind::Record, _) => Self::Text,
             (OutboxKind::Command, _) => Self::Request,
+            (OutboxKind::Snapshot, 1) => Self::Snapshot1,
             (OutboxKind::Snapshot, _) => Self::Snapshot,
             (OutboxKind::Clip, _) if is_requested => Self::Request,
             (OutboxKind::Clip, 1) => Self::Clip1,
@@ -64,6 +77,7 @@ impl Demand {
         match self {
             Self::Alert => "alert",
             Self::Text => "text",
+            Self::Snapshot1 => "snapshot_1",
             Self::Snapshot => "snapshot",
             Self::Request => "request",
             Self::Clip1 => "clip_1",
@@ -77,7 +91,7 @@ impl Demand {
     const fn usual(self) -> u64 {
         match self {
             Self::Alert | Self::Text => 1_800,
-            Self::Snapshot => 40_000,
+            Self::Snapshot1 | Self::Snapshot => 40_000,
             Self::Request | Self::Clip1 | Self::Clip2 | Self::Clip3 => 740_000,
             Self::Protocol => 1_000,
         }

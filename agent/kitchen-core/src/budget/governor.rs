@@ -2,8 +2,8 @@
 //! Bytes that passed, wishes and stamps come in; admissions, the step and the link's mode go out.
 //!
 //! The money stands in a ladder. On each rung a kind of message is let through if the money left pays for it and for all
-//! that the rest of the month is expected to ask for on the rungs below: texts and the connection, pictures, clips that
-//! were asked for, clips of tier 1, 2, 3. The reserve lies under all of them, for texts of tier 1 alone. When the money no
+//! that the rest of the month is expected to ask for on the rungs below: texts and the connection, pictures of tier 1, other
+//! pictures, clips that were asked for, clips of tier 1, 2, 3. The reserve lies under all of them, for texts of tier 1 alone. When the money no
 //! longer pays for staying connected until the month's end, the box connects for errands only.
 
 use std::fmt;
@@ -37,7 +37,7 @@ const UNSAVED_TIME: Duration = Duration::from_secs(60);
 const FACTOR: (u64, u64) = (900_000, 1_500_000);
 const MILLION: u64 = 1_000_000;
 
-const RUNGS: usize = 9;
+const RUNGS: usize = 10;
 
 /// The configuration as it is counted with.
 #[derive(Clone, Debug, PartialEq)]
@@ -361,8 +361,8 @@ impl Governor {
             0 => BudgetStep::Off,
             1 => BudgetStep::Reserve,
             TEXTS => BudgetStep::TextOnly,
-            PICTURES => BudgetStep::SnapshotsOnly,
-            7.. => BudgetStep::Full,
+            PICTURES | 4 => BudgetStep::SnapshotsOnly,
+            8.. => BudgetStep::Full,
             _ => BudgetStep::ClipsOnRequest,
         }
     }
@@ -381,7 +381,7 @@ impl Governor {
     /// How large a new picture is to be at most.
     #[must_use]
     pub fn snapshot_bytes(&self, max_bytes: u64) -> u64 {
-        if self.rung > PICTURES { max_bytes } else { max_bytes / 2 }
+        if self.rung >= REQUESTS { max_bytes } else { max_bytes / 2 }
     }
 
     /// Used of what may be used, in per cent, by money or by the operator's hard stop.
@@ -524,6 +524,7 @@ impl Governor {
             0,
             connection,
             rest(Demand::Alert).saturating_add(rest(Demand::Text)).saturating_add(FAREWELL_BYTES),
+            rest(Demand::Snapshot1),
             rest(Demand::Snapshot),
             rest(Demand::Request),
             rest(Demand::Clip1),
@@ -540,10 +541,11 @@ impl Governor {
     fn typical(&self, rung: usize) -> u64 {
         self.forecast.typical(match rung {
             0..=TEXTS => Demand::Text,
-            PICTURES => Demand::Snapshot,
+            PICTURES => Demand::Snapshot1,
+            4 => Demand::Snapshot,
             REQUESTS => Demand::Request,
-            5 => Demand::Clip1,
-            6 => Demand::Clip2,
+            6 => Demand::Clip1,
+            7 => Demand::Clip2,
             _ => Demand::Clip3,
         })
     }
@@ -551,7 +553,7 @@ impl Governor {
     fn hold(&self, funds: Funds, rung: usize, now: Stamp) -> Hold {
         let reason = if funds.is_hard {
             HoldReason::HardStop
-        } else if rung > PICTURES && self.settings.tariff.has_free_windows() {
+        } else if rung >= REQUESTS && self.settings.tariff.has_free_windows() {
             HoldReason::FreeWindow
         } else if rung <= 1 {
             HoldReason::Ceiling
@@ -590,7 +592,7 @@ const fn step_below(rung: usize) -> BudgetStep {
     match rung {
         0 | 1 => BudgetStep::Off,
         TEXTS => BudgetStep::Reserve,
-        PICTURES => BudgetStep::TextOnly,
+        PICTURES | 4 => BudgetStep::TextOnly,
         REQUESTS => BudgetStep::SnapshotsOnly,
         _ => BudgetStep::ClipsOnRequest,
     }
@@ -731,6 +733,21 @@ mod tests {
         assert!(governor.clip_bytes(3, CLIP) < CLIP && governor.clip_bytes(1, CLIP) == CLIP);
         governor.handle_time(at(29.5));
         assert_eq!(governor.admit(clip(2), at(29.5)), Admission::Go, "the month's end sets free what was kept");
+    }
+
+    #[test]
+    fn where_the_money_is_short_the_gravest_pictures_go_and_the_others_wait() {
+        let mut governor = governor(TIGHT);
+        let hour = Forecast::hour(at(0.0).wall);
+        let rows: Vec<DemandRow> = (1..8 * 168)
+            .map(|back| DemandRow { hour: hour - back, demand: Demand::Snapshot1, bytes: 40_000, count: 1 })
+            .collect();
+        governor.handle_history(Forecast::restore(&rows), at(0.0));
+        governor.handle_traffic(TrafficClass::Other, 60_000_000, at(0.0));
+        let picture = |tier| Wanted::message(OutboxKind::Snapshot, tier, 38_000);
+        assert_eq!(governor.admit(picture(1), at(0.0)), Admission::Go);
+        assert_eq!(held(governor.admit(picture(3), at(0.0))), Some(HoldReason::Step(BudgetStep::TextOnly)));
+        assert_eq!(governor.step(), BudgetStep::SnapshotsOnly);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use crate::outbox::OutboxKind;
 
 /// The rungs above the one of texts of tier 1 alerts; clips of the tiers follow the last of them.
 pub(super) const TEXTS: usize = 2;
+/// Those of tier 1; the other ones' is the next.
 pub(super) const PICTURES: usize = 3;
-pub(super) const REQUESTS: usize = 4;
+pub(super) const REQUESTS: usize = 5;
 
 /// A message that would like to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,8 @@ impl Wanted {
         match (self.kind, self.tier) {
             (OutboxKind::Alert, 1) => 1,
             (OutboxKind::Alert | OutboxKind::Record, _) => TEXTS,
-            (OutboxKind::Snapshot | OutboxKind::Command, _) => PICTURES,
+            (OutboxKind::Snapshot, 1) => PICTURES,
+            (OutboxKind::Snapshot | OutboxKind::Command, _) => PICTURES + 1,
             (OutboxKind::Clip, _) if self.is_requested => REQUESTS,
             (OutboxKind::Clip, 1) => REQUESTS + 1 + self.is_stale as usize,
             (OutboxKind::Clip, 2) => REQUESTS + 2 + self.is_stale as usize,

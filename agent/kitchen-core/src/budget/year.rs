@@ -281,7 +281,7 @@ impl Load {
         let share = |clips: f64, alerts: f64| if alerts > 0.0 { (clips / alerts).min(1.0) } else { 0.0 };
         let alerts_per_day = [grave, second, other - second];
         let all: f64 = alerts_per_day.iter().sum();
-        let pictures = share(a_day(Demand::Snapshot), all);
+        let pictures = share(a_day(Demand::Snapshot1) + a_day(Demand::Snapshot), all);
         Self {
             alerts_per_day,
             snapshot_share: [pictures; 3],

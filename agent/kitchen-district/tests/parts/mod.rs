@@ -154,6 +154,7 @@ impl MemoryOutbox {
 
     fn add(&self, sequence: u64, kind: OutboxKind, tier: u8, bytes: usize, clip: Option<ClipInit>, payload: Payload) {
         let waiting = Waiting {
+            tier: 3,
             id: id(sequence),
             kind,
             priority: kind.priority(tier),

@@ -40,9 +40,8 @@ pub(super) fn class_of(kind: OutboxKind, priority: u8) -> TrafficClass {
 }
 
 fn wanted(candidate: Candidate<'_>, is_requested: bool, now: Wall) -> Wanted {
-    let tier = candidate.kind.tier(candidate.priority);
     let is_stale = candidate.created.after(STALE_AFTER) < now;
-    Wanted { is_requested, is_stale, ..Wanted::message(candidate.kind, tier, candidate.bytes) }
+    Wanted { is_requested, is_stale, ..Wanted::message(candidate.kind, candidate.tier, candidate.bytes) }
 }
 
 impl Uplink {

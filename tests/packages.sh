@@ -26,6 +26,7 @@ missing_packages() {
     has systemd-analyze || echo systemd
     has mosquitto || echo mosquitto
     has mosquitto_sub || echo mosquitto-clients
+    has ip && has tc || echo iproute2
     has chromium || echo chromium
     has ffmpeg && has ffprobe || echo ffmpeg
     has systemd-cat && [ -x /lib/systemd/systemd-journald ] || echo systemd

@@ -25,7 +25,7 @@ pub use self::alarm::BudgetAlarm;
 pub use self::counting::{Attribution, InterfaceCounter, Reading};
 pub use self::forecast::{Demand, DemandRow, Forecast, HISTORY_WEEKS};
 pub use self::governor::{Admission, Governor, Hold, HoldReason, LinkMode, Settings, UNSAVED_BYTES};
-pub use self::overhead::{HANDSHAKE_BYTES, TRY_BYTES, wire_bytes};
+pub use self::overhead::{HANDSHAKE_BYTES, TRY_BYTES, accompanied_bytes, handshake_bytes, wire_bytes};
 pub use self::period::Period;
 pub use self::report::{BudgetReport, ClassReport, PeriodReport, month_record};
 pub use self::tariff::Tariff;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kitchen_core::budget::{HANDSHAKE_BYTES, TRY_BYTES, TrafficClass, wire_bytes};
+use kitchen_core::budget::{HANDSHAKE_BYTES, TRY_BYTES, TrafficClass, accompanied_bytes, handshake_bytes, wire_bytes};
 use kitchen_core::time::Wall;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
@@ -26,7 +26,7 @@ use tracing::{debug, warn};
 
 use crate::explain::{LinkReason, LinkTrouble, explain};
 use crate::gate::{Gate, Unlimited};
-use crate::tls::{Broker, LinkError, client_config};
+use crate::tls::{Broker, LinkError, client_config, shown_bytes};
 
 /// Publications that the link takes before the broker has confirmed one.
 pub const MAX_UNCONFIRMED: usize = 64;
@@ -358,6 +358,12 @@ impl Link {
         let will_bytes = will.as_ref().map_or(0, |will| will.topic.len() + will.payload.len());
         let connect_bytes = (60 + 2 * options.client_id.len() + will_bytes) as u64;
         let client_options = options.client_options(&broker, will)?;
+        let shown = shown_bytes(options.certificate_file.as_deref());
+        let handshake = match shown.filter(|_| broker.is_encrypted) {
+            Some((leaf, chain)) => handshake_bytes(leaf, chain),
+            None if broker.is_encrypted => HANDSHAKE_BYTES,
+            None => TRY_BYTES,
+        };
         let (client, event_loop) = AsyncClient::new(client_options, MAX_UNCONFIRMED + 8);
         let flight = Arc::new(Mutex::new(Flight {
             next: 0,
@@ -379,6 +385,7 @@ impl Link {
             client_id: options.client_id.clone(),
             gate,
             connect_bytes,
+            handshake_bytes: handshake,
         };
         Ok(Self { publisher, events, task: tokio::spawn(pump.run()) })
     }
@@ -422,6 +429,8 @@ struct Pump {
     gate: Arc<dyn Gate>,
     /// Of the packet CONNECT with its will.
     connect_bytes: u64,
+    /// Of the connection, without MQTT's packets.
+    handshake_bytes: u64,
 }
 
 impl Pump {
@@ -513,7 +522,9 @@ impl Pump {
                     Outgoing::PubAck(_) => self.count(self.wire_bytes(PUBACK_BYTES)),
                     Outgoing::Subscribe(_) => {
                         let filters: usize = self.subscriptions.iter().map(|filter| filter.len() + 3).sum();
-                        self.count(self.wire_bytes(filters as u64 + 8) + self.wire_bytes(PUBACK_BYTES + 2));
+                        self.count(
+                            self.accompanied_bytes(filters as u64 + 8) + self.accompanied_bytes(PUBACK_BYTES + 2),
+                        );
                     }
                     _ => {}
                 }
@@ -557,13 +568,17 @@ impl Pump {
         wire_bytes(bytes, self.broker.is_encrypted)
     }
 
+    fn accompanied_bytes(&self, bytes: u64) -> u64 {
+        accompanied_bytes(bytes, self.broker.is_encrypted)
+    }
+
     fn count(&self, bytes: u64) {
         self.gate.passed(TrafficClass::Protocol, bytes);
     }
 
     fn count_connection(&self) {
-        let handshake = if self.broker.is_encrypted { HANDSHAKE_BYTES } else { TRY_BYTES };
-        self.count(handshake - TRY_BYTES + self.wire_bytes(self.connect_bytes) + self.wire_bytes(CONNACK_BYTES));
+        let packets = self.accompanied_bytes(self.connect_bytes) + self.accompanied_bytes(CONNACK_BYTES);
+        self.count(self.handshake_bytes.saturating_sub(TRY_BYTES) + packets);
     }
 
     fn look_at_subscriptions(&self, codes: &[SubscribeReasonCode]) -> Option<LinkEvent> {

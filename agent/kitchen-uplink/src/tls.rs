@@ -104,6 +104,13 @@ pub fn client_config(
     Ok(Arc::new(config))
 }
 
+/// How many bytes of certificates the box shows, as DER: its own, and all of them.
+pub(crate) fn shown_bytes(certificate_file: Option<&Path>) -> Option<(u64, u64)> {
+    let chain = certificates("uplink.certificate_file", certificate_file).ok()?;
+    let all: usize = chain.iter().map(|certificate| certificate.len()).sum();
+    Some((chain.first()?.len() as u64, all as u64))
+}
+
 /// The day on which certificates are judged: a box without a battery starts in 1970, before any was issued.
 #[derive(Debug)]
 struct Today {

@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use crate::camera::RtspCamera;
 use crate::mosquitto::Mosquitto;
+use crate::network::{Network, within};
 use crate::process::Finished;
 use crate::program::{built, repository, run};
 
@@ -19,20 +20,23 @@ pub struct AgentConfig {
     directory: PathBuf,
     table: Table,
     environment: Vec<(String, String)>,
+    /// The name of its network's namespace.
+    network: Option<String>,
 }
 
 impl AgentConfig {
     /// Everything of the agent `device` lies in `directory`: configuration, secrets, state.
     #[must_use]
     pub fn new(device: &str, directory: &Path) -> Self {
-        let config = Self { directory: directory.to_owned(), table: Table::new(), environment: Vec::new() }
-            .set("device.id", device)
-            .set("device.site.name", "Test kitchen")
-            .set("device.state_dir", text(&directory.join("state")))
-            .set("device.language", "en")
-            .set("detector.models_dir", text(&repository().join("models")))
-            .set("detector.engine", "tract")
-            .set("recording.enabled", false);
+        let config =
+            Self { directory: directory.to_owned(), table: Table::new(), environment: Vec::new(), network: None }
+                .set("device.id", device)
+                .set("device.site.name", "Test kitchen")
+                .set("device.state_dir", text(&directory.join("state")))
+                .set("device.language", "en")
+                .set("detector.models_dir", text(&repository().join("models")))
+                .set("detector.engine", "tract")
+                .set("recording.enabled", false);
         RuleId::all().fold(config, |config, rule| config.set(&format!("rules.{rule}.enabled"), false))
     }
 
@@ -53,6 +57,12 @@ impl AgentConfig {
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The agent runs within a network of its own.
+    #[must_use]
+    pub fn network(self, network: &Network) -> Self {
+        Self { network: Some(network.namespace().to_owned()), ..self }
     }
 
     /// Adds the camera `id` without credentials.
@@ -152,7 +162,11 @@ impl AgentConfig {
     /// `kitchen-agent ARGUMENTS --config FILE`, in English and without colours. The file is as last written.
     #[must_use]
     pub fn command<S: AsRef<str>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(built("kitchen-agent"));
+        let program = built("kitchen-agent");
+        let mut command = match &self.network {
+            Some(namespace) => within(namespace, &program),
+            None => Command::new(program),
+        };
         command.args(arguments.iter().map(AsRef::as_ref)).arg("--config").arg(self.path());
         in_english(&mut command);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

@@ -2,6 +2,7 @@
 //! name (CN = device id), and a foreign authority for negative tests. Written as PEM files into one folder.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -27,6 +28,12 @@ impl Certificates {
     /// A new authority and the broker's certificate (`localhost`, `127.0.0.1`) in `directory`.
     #[must_use]
     pub fn make(directory: &Path) -> Self {
+        Self::make_for(directory, IpAddr::from([127, 0, 0, 1]))
+    }
+
+    /// As [`Self::make`], for a broker at another address.
+    #[must_use]
+    pub fn make_for(directory: &Path, broker: IpAddr) -> Self {
         fs::create_dir_all(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
         let key = KeyPair::generate().expect("ring makes keys");
         let mut params = named("test authority");
@@ -35,7 +42,7 @@ impl Certificates {
         let certificate = params.self_signed(&key).expect("an authority signs itself");
         write(&directory.join("ca.pem"), &certificate.pem());
         let certificates = Self { directory: directory.to_owned(), issuer: Issuer::new(params, key) };
-        let hosts = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("host names");
+        let hosts = CertificateParams::new(["localhost".to_owned(), broker.to_string()]).expect("host names");
         certificates.issue("broker", hosts, ExtendedKeyUsagePurpose::ServerAuth);
         certificates
     }

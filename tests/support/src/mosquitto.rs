@@ -2,7 +2,7 @@
 //! certificate, an access list for each device. It can be killed, stopped, and started again on its port.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use crate::process::Process;
 use crate::program::system;
 use crate::waiting::wait_until;
 
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const START_BOUND: Duration = Duration::from_secs(10);
 
 const ACCESS: &str = "\
@@ -25,9 +26,10 @@ topic read kitchen/v1/+/up/#
 topic write kitchen/v1/+/down/#
 ";
 
-/// A broker on loopback.
+/// A broker, on loopback unless it is told otherwise.
 pub struct Mosquitto {
     process: Option<Process>,
+    address: IpAddr,
     port: u16,
     certificates: Option<Certificates>,
     directory: TempDir,
@@ -37,19 +39,26 @@ impl Mosquitto {
     /// With TLS and client certificates, on a free port.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_at(LOOPBACK)
+    }
+
+    /// As [`Self::start`], where somebody beyond this machine's loopback reaches it.
+    #[must_use]
+    pub fn start_at(address: IpAddr) -> Self {
         let directory = tempfile::tempdir().expect("a temporary folder");
-        let certificates = Certificates::make(&directory.path().join("certificates"));
-        Self::launch(directory, Some(certificates))
+        let certificates = Certificates::make_for(&directory.path().join("certificates"), address);
+        Self::launch(address, directory, Some(certificates))
     }
 
     /// Without TLS and without accounts.
     #[must_use]
     pub fn plain() -> Self {
-        Self::launch(tempfile::tempdir().expect("a temporary folder"), None)
+        Self::launch(LOOPBACK, tempfile::tempdir().expect("a temporary folder"), None)
     }
 
-    fn launch(directory: TempDir, certificates: Option<Certificates>) -> Self {
-        let mut broker = Self { process: None, port: free_port(), certificates, directory };
+    fn launch(address: IpAddr, directory: TempDir, certificates: Option<Certificates>) -> Self {
+        let port = free_port_at(address);
+        let mut broker = Self { process: None, address, port, certificates, directory };
         fs::write(broker.configuration(), broker.configuration_text()).expect("a temporary folder takes files");
         fs::write(broker.directory.path().join("access"), ACCESS).expect("a temporary folder takes files");
         broker.restart();
@@ -64,7 +73,10 @@ impl Mosquitto {
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.certificates.is_some() { "mqtts" } else { "mqtt" };
-        format!("{scheme}://localhost:{}", self.port)
+        match self.address {
+            LOOPBACK => format!("{scheme}://localhost:{}", self.port),
+            address => format!("{scheme}://{address}:{}", self.port),
+        }
     }
 
     /// The authority of a broker with TLS.
@@ -98,7 +110,7 @@ impl Mosquitto {
         let mut process = Process::start("mosquitto", command, self.directory.path());
         wait_until(START_BOUND, "mosquitto listens", || {
             process.assert_running();
-            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+            TcpStream::connect((self.address, self.port)).is_ok()
         });
         self.process = Some(process);
     }
@@ -139,8 +151,8 @@ impl Mosquitto {
         let mut text = format!(
             "user root\nlog_dest stderr\nlog_type all\nconnection_messages true\n\
              persistence true\npersistence_location {directory}/\n\
-             max_packet_size 1048576\nmax_queued_messages 10000\nlistener {} 127.0.0.1\n",
-            self.port
+             max_packet_size 1048576\nmax_queued_messages 10000\nlistener {} {}\n",
+            self.port, self.address
         );
         match &self.certificates {
             None => text.push_str("allow_anonymous true\n"),
@@ -160,8 +172,7 @@ impl Mosquitto {
     }
 }
 
-/// A port of loopback on which nothing listens now.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+fn free_port_at(address: IpAddr) -> u16 {
+    let listener = TcpListener::bind((address, 0)).expect("an address of this machine has a free port");
     listener.local_addr().expect("a bound socket has an address").port()
 }

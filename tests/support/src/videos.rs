@@ -17,6 +17,12 @@ pub fn people() -> PathBuf {
     repository().join("agent/kitchen-agent/demo/people.mp4")
 }
 
+/// The first 10 s as the camera coded them: what a clip has.
+#[must_use]
+pub fn ten_seconds() -> PathBuf {
+    from_people("ten_seconds.mp4", "-t 10 -c copy")
+}
+
 /// An empty picture for 6 s, then people for 12 s.
 #[must_use]
 pub fn people_after_a_while() -> PathBuf {

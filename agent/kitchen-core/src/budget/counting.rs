@@ -10,6 +10,8 @@ use crate::time::{Mono, millis};
 
 /// Faster than any link of a kitchen, in bytes a second: a counter that would have had to run faster was reset.
 const FASTEST: u64 = 12_500_000;
+/// What was modelled and is not counted within this, and twice this at most, is not awaited any more.
+const PATIENCE: Duration = Duration::from_secs(60);
 const HALF_32_BIT: u64 = 1 << 31;
 const WHOLE_32_BIT: u64 = 1 << 32;
 
@@ -58,9 +60,10 @@ fn went_on(before: u64, now: u64, elapsed: Duration) -> u64 {
 /// Gives counted bytes to classes. What was modelled may pass the interface a little later.
 #[derive(Clone, Debug, Default)]
 pub struct Attribution {
-    /// Modelled since the last count, and before it.
+    /// Modelled since `turned_at`, and before it.
     fresh: [u64; TrafficClass::COUNT],
     stale: [u64; TrafficClass::COUNT],
+    turned_at: Option<Mono>,
 }
 
 impl Attribution {
@@ -77,8 +80,9 @@ impl Attribution {
     }
 
     /// So many bytes were counted since the last time. What no model expected is protocol up to a tenth of what one
-    /// did, and foreign beyond. What was expected twice in vain never came.
-    pub fn handle_counted(&mut self, counted: u64) -> [u64; TrafficClass::COUNT] {
+    /// did, and foreign beyond. What was expected for long in vain never came: a socket holds back what a slow link is to
+    /// carry, while the counts of a busy one follow each other in a moment.
+    pub fn handle_counted(&mut self, counted: u64, now: Mono) -> [u64; TrafficClass::COUNT] {
         let mut given = [0; TrafficClass::COUNT];
         let mut left = counted;
         for pending in [&mut self.stale, &mut self.fresh] {
@@ -88,7 +92,10 @@ impl Attribution {
         let protocol = left.min(expected / 10);
         given[TrafficClass::Protocol as usize] += protocol;
         given[TrafficClass::Other as usize] += left - protocol;
-        self.stale = std::mem::take(&mut self.fresh);
+        if self.turned_at.is_none_or(|at| now.since(at) >= PATIENCE) {
+            self.stale = std::mem::take(&mut self.fresh);
+            self.turned_at = Some(now);
+        }
         given
     }
 }
@@ -131,6 +138,10 @@ mod tests {
         counter.handle_reading(Reading { received, sent: 0 }, Mono::from_millis(seconds * 1000))
     }
 
+    fn at(seconds: u64) -> Mono {
+        Mono::from_millis(seconds * 1000)
+    }
+
     #[test]
     fn counters_go_on_wrap_and_begin_anew() {
         assert_eq!(after(&mut counter(1_000), 1_500, 10), 500);
@@ -147,9 +158,9 @@ mod tests {
         attribution.handle_modelled(TrafficClass::Clip, 9_000);
         attribution.handle_modelled(TrafficClass::Protocol, 1_000);
         assert_eq!(attribution.pending(), 10_000);
-        let given = attribution.handle_counted(5_000);
+        let given = attribution.handle_counted(5_000, at(1));
         assert_eq!((given[TrafficClass::Clip as usize], given[TrafficClass::Protocol as usize]), (4_500, 500));
-        let given = attribution.handle_counted(5_900);
+        let given = attribution.handle_counted(5_900, at(2));
         assert_eq!((given[TrafficClass::Clip as usize], given[TrafficClass::Protocol as usize]), (4_500, 1_000));
         assert_eq!(given[TrafficClass::Other as usize], 400, "foreign");
         assert_eq!(attribution.pending(), 0);
@@ -159,9 +170,11 @@ mod tests {
     fn what_never_comes_is_not_awaited_for_ever() {
         let mut attribution = Attribution::default();
         attribution.handle_modelled(TrafficClass::Clip, 9_000);
-        attribution.handle_counted(0);
-        assert_eq!(attribution.pending(), 9_000);
-        attribution.handle_counted(0);
+        for second in 0..60 {
+            attribution.handle_counted(0, at(second));
+            assert_eq!(attribution.pending(), 9_000, "it may be on its way still");
+        }
+        attribution.handle_counted(0, at(60));
         assert_eq!(attribution.pending(), 0);
     }
 
@@ -169,9 +182,9 @@ mod tests {
         #[test]
         fn every_counted_byte_is_given_once(steps in prop::collection::vec((0_usize..8, 0_u64..100_000, 0_u64..100_000), 1..50)) {
             let mut attribution = Attribution::default();
-            for (class, modelled, counted) in steps {
+            for (step, (class, modelled, counted)) in steps.into_iter().enumerate() {
                 attribution.handle_modelled(TrafficClass::ALL[class], modelled);
-                let given = attribution.handle_counted(counted);
+                let given = attribution.handle_counted(counted, at(10 * step as u64));
                 prop_assert_eq!(given.iter().sum::<u64>(), counted);
             }
         }

@@ -251,7 +251,7 @@ impl Governor {
             self.factor = (3 * self.factor + ratio.clamp(FACTOR.0, FACTOR.1)) / 4;
         }
         self.unsaved = self.unsaved.saturating_add(counted.saturating_sub(pending));
-        for (class, bytes) in TrafficClass::ALL.into_iter().zip(self.attribution.handle_counted(counted)) {
+        for (class, bytes) in TrafficClass::ALL.into_iter().zip(self.attribution.handle_counted(counted, now.mono)) {
             self.account.charge(class, bytes, now);
         }
         self.handle_time(now);

@@ -83,9 +83,12 @@ impl Budget {
         let now = clock.stamp();
         let settings = Settings::new(&config.budget, config.time_zone());
         let interface = config.budget.interface.as_ref().map(|interface| interface.name.clone());
-        let saved = store.counting()?.map(serde_json::from_value::<Counting>);
-        let saved = saved.and_then(|counting| {
-            counting.inspect_err(|error| warn!(%error, "what was counted last can't be read")).ok()
+        // What can't be read was not shut down cleanly.
+        let saved = store.counting()?.map(|counting| {
+            serde_json::from_value::<Counting>(counting).unwrap_or_else(|error| {
+                warn!(%error, "what was counted last can't be read");
+                Counting::default()
+            })
         });
         let account = restore(store.boot(), store.ledger(Wall::from_unix_millis(i64::MIN))?, &settings, now);
         let forecast = history(|since| store.demand(since), account.buckets(), account.label(now.mono))?;

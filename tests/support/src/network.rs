@@ -103,12 +103,9 @@ impl Network {
             let _ = run(command.args(place).args(shape)).expect_code(0);
         }
         // A modem asks nobody for hardware addresses.
-        let hardware = |end: &[&str]| {
-            let link = ip(&[end, &["link", "show"]].concat()).expect_code(0).stdout;
-            let after = link.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next());
-            after.expect("a cable's end has a hardware address").to_owned()
-        };
-        network.inside_hardware = hardware(&["-n", name]);
+        let link = ip(&["-n", name, "link", "show"]).expect_code(0).stdout;
+        let hardware = link.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next());
+        network.inside_hardware = hardware.expect("a cable's end has a hardware address").to_owned();
         let outside_hardware = fs::read_to_string(network.statistics().join("../address")).expect("the cable is there");
         let neighbour = [&host.to_string(), "lladdr", outside_hardware.trim(), "dev", inside, "nud", "permanent"];
         done(&[&["-n", name, "neighbour", "replace"][..], &neighbour].concat());

@@ -751,6 +751,17 @@ mod tests {
     }
 
     #[test]
+    fn of_a_month_whose_ledger_is_lost_the_part_that_is_over_counts_as_used() {
+        let mut governor = governor(TIGHT);
+        let used = governor.share_until(at(15.0));
+        assert!((47_000_000..48_000_000).contains(&used), "half of 95 MB: {used}");
+        governor.handle_unaccounted(used, at(15.0));
+        assert_eq!(governor.usage().of(TrafficClass::Other).bytes, used);
+        let cheap = self::governor("[[budget.tariff]]\nyuan_per_gb = 0\n");
+        assert_eq!(cheap.share_until(at(15.0)), 0, "what costs nothing has no share");
+    }
+
+    #[test]
     fn a_step_that_was_lost_does_not_flicker_back() {
         let mut governor = governor(TIGHT);
         governor.handle_traffic(TrafficClass::Other, 84_000_000, at(1.0));

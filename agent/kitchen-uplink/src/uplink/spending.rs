@@ -102,7 +102,10 @@ impl Uplink {
     /// Until when the box is to be off, if it is.
     pub(super) fn rests(&mut self, connection: &Connection) -> Option<Wall> {
         let (until, least) = match self.gate.link_mode() {
-            LinkMode::Connected { .. } => return None,
+            LinkMode::Connected { .. } => {
+                self.is_errand = false;
+                return None;
+            }
             LinkMode::Off { until } => return Some(until),
             LinkMode::Errands { until, runs_for_all } => (until, if runs_for_all { TEXTS } else { GRAVEST }),
         };

@@ -115,8 +115,8 @@ impl Budget {
             save_now: Notify::new(),
             wake: Arc::clone(wake),
         });
-        budget.count();
-        budget.save_as(false)?;
+        // On a disk that takes nothing alerts go on all the same; it is saved as soon as it can be.
+        budget.save();
         Ok(budget)
     }
 
@@ -211,8 +211,8 @@ impl Budget {
             inside.governor.handle_time(now);
             inside.governor.wants_saving(now.mono)
         };
-        if is_due && let Err(error) = self.save_as(false) {
-            error!(error = format!("{error:#}"), "the ledger was not saved: check the disk");
+        if is_due {
+            self.save_and_go_on();
         }
         if let Err(error) = self.tell_months(now) {
             error!(error = format!("{error:#}"), "a month's account was not recorded");
@@ -237,6 +237,12 @@ impl Budget {
         let mut inside = self.inside();
         inside.governor.handle_reading(reading, now);
         inside.reading = reading.map(|reading| (reading, now.mono)).or(inside.reading);
+    }
+
+    fn save_and_go_on(&self) {
+        if let Err(error) = self.save_as(false) {
+            error!(error = format!("{error:#}"), "the ledger was not saved: check the disk");
+        }
     }
 
     fn save_as(&self, is_clean: bool) -> Result<()> {
@@ -327,9 +333,7 @@ impl Gate for Budget {
 
     fn save(&self) {
         self.count();
-        if let Err(error) = self.save_as(false) {
-            error!(error = format!("{error:#}"), "the ledger was not saved: check the disk");
-        }
+        self.save_and_go_on();
     }
 
     fn held(&self, id: &str, hold: Hold) {

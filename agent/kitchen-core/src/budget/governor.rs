@@ -24,8 +24,8 @@ use crate::time::{Mono, Stamp, TimeZone, Wall};
 
 /// With less than this the box says goodbye: that costs something too, and more may be on its way down.
 const FAREWELL_BYTES: u64 = 128_000;
-/// A connection for one text out of the reserve.
-const ERRAND_BYTES: u64 = HANDSHAKE_BYTES + 4_000;
+/// A connection for one text out of the reserve, also with certificates twice as long.
+const ERRAND_BYTES: u64 = HANDSHAKE_BYTES + 9_000;
 /// Of keepalive and heartbeat.
 const LONGEST_STRETCH: u32 = 4;
 /// A rung that was lost comes back at the earliest after so long.
@@ -35,6 +35,7 @@ pub const UNSAVED_BYTES: u64 = 256_000;
 const UNSAVED_TIME: Duration = Duration::from_secs(60);
 /// Measured overhead is believed within these millionths of the modelled one.
 const FACTOR: (u64, u64) = (900_000, 1_500_000);
+const LEARN_BYTES: u64 = 1_000_000;
 const MILLION: u64 = 1_000_000;
 
 const RUNGS: usize = 10;
@@ -145,8 +146,10 @@ pub struct Governor {
     attribution: Attribution,
     /// Since the interface was last read.
     charged_blindly: u64,
-    /// Counted bytes for a million modelled ones.
+    /// Counted bytes for a million modelled ones; and those of both since it was last learnt.
     factor: u64,
+    counted: u64,
+    modelled: u64,
     rung: usize,
     lowered_at: Option<Mono>,
     /// The money pays for staying connected, sparingly, until the month's end.
@@ -174,6 +177,8 @@ impl Governor {
             attribution: Attribution::default(),
             charged_blindly: 0,
             factor: MILLION,
+            counted: 0,
+            modelled: 0,
             rung: RUNGS - 1,
             lowered_at: None,
             stays_connected: true,
@@ -224,6 +229,7 @@ impl Governor {
         self.unsaved = self.unsaved.saturating_add(bytes);
         if self.interface.is_some() {
             self.attribution.handle_modelled(class, bytes);
+            self.modelled = self.modelled.saturating_add(bytes);
         } else {
             let bytes = u64::try_from(u128::from(bytes) * u128::from(self.factor) / u128::from(MILLION));
             self.account.charge(class, bytes.unwrap_or(u64::MAX), now);
@@ -245,16 +251,28 @@ impl Governor {
                 pending
             }
         };
-        if counted > 2 * UNSAVED_BYTES && pending > 2 * UNSAVED_BYTES {
-            let ratio =
-                u64::try_from(u128::from(counted) * u128::from(MILLION) / u128::from(pending)).unwrap_or(MILLION);
-            self.factor = (3 * self.factor + ratio.clamp(FACTOR.0, FACTOR.1)) / 4;
-        }
         self.unsaved = self.unsaved.saturating_add(counted.saturating_sub(pending));
-        for (class, bytes) in TrafficClass::ALL.into_iter().zip(self.attribution.handle_counted(counted, now.mono)) {
+        let given = self.attribution.handle_counted(counted, now.mono);
+        if reading.is_some() {
+            self.learn(counted - given[TrafficClass::Other as usize]);
+        }
+        for (class, bytes) in TrafficClass::ALL.into_iter().zip(given) {
             self.account.charge(class, bytes, now);
         }
         self.handle_time(now);
+    }
+
+    /// So many of the model's bytes, or a little more, were counted. Over a megabyte it does not matter what a socket still
+    /// holds back.
+    fn learn(&mut self, counted: u64) {
+        self.counted = self.counted.saturating_add(counted);
+        if self.modelled < LEARN_BYTES {
+            return;
+        }
+        let ratio = u128::from(self.counted) * u128::from(MILLION) / u128::from(self.modelled);
+        let ratio = u64::try_from(ratio).unwrap_or(MILLION).clamp(FACTOR.0, FACTOR.1);
+        self.factor = (3 * self.factor + ratio) / 4;
+        (self.counted, self.modelled) = (0, 0);
     }
 
     /// Bytes that passed while nobody counted: before a power cut, or before the box knew its account.

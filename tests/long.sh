@@ -27,6 +27,8 @@ PROPTEST_CASES=20000 tests/run.sh --test outbox_model --test scheduler_model --t
 FAULT_SCHEDULES=2000 FAULT_LINK_ROUNDS=5 tests/run.sh --test broker_schedules --test link
 tests/fuzz/run.sh "${FUZZ_SECONDS:-300}"
 cargo build --release --workspace --bins
+# One of the benchmarks compares with it.
+command -v motion >/dev/null || (source cross/platform.sh && install_packages motion)
 cargo bench -p kitchen-end-to-end
 "$target/test-python/bin/python" tests/end-to-end/benches/reference.py "$target"
 if [ -n "${TRAINING_DATA:-}" ]; then

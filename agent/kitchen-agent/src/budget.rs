@@ -15,7 +15,7 @@ use kitchen_core::budget::{
     Wanted, month_record,
 };
 use kitchen_core::config::Config;
-use kitchen_core::outbox::{OutboxKind, Payload};
+use kitchen_core::outbox::OutboxKind;
 use kitchen_core::time::{Clock, Mono, Stamp, Wall};
 use kitchen_core::wire::BudgetHealth;
 use kitchen_store::{AlertRow, Reader, Store, StoreError};
@@ -32,7 +32,8 @@ use crate::health::sysfs;
 const EVERY: Duration = Duration::from_secs(10);
 /// An ended month is told a day later: a clock may still be set.
 const TELL_AFTER: Duration = Duration::from_secs(86_400);
-const READ_HISTORY_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// Months are told, and the past is read, so often.
+const SELDOM: Duration = Duration::from_secs(6 * 3600);
 /// Months before are kept in memory so long, for the account that is still to be told.
 const REMEMBERED: Duration = Duration::from_secs(70 * 86_400);
 
@@ -128,19 +129,21 @@ impl Budget {
         let mut waiting = VecDeque::new();
         let (answers, _) = channel();
         let mut every = tokio::time::interval(EVERY);
-        let mut history_at = self.clock.mono() + READ_HISTORY_EVERY;
+        let this = Arc::clone(&self);
+        let _ = tokio::task::spawn_blocking(move || this.tell_months()).await;
+        let mut seldom_at = self.clock.mono() + SELDOM;
         loop {
             tokio::select! {
                 _ = every.tick() => {}
                 () = self.save_now.notified() => {}
             }
             let now = self.clock.mono();
-            let reads_history = now >= history_at;
-            if reads_history {
-                history_at = now + READ_HISTORY_EVERY;
+            let is_seldom = now >= seldom_at;
+            if is_seldom {
+                seldom_at = now + SELDOM;
             }
             let this = Arc::clone(&self);
-            let _ = tokio::task::spawn_blocking(move || this.keep(reads_history)).await;
+            let _ = tokio::task::spawn_blocking(move || this.keep(is_seldom)).await;
             let (percent, period) = {
                 let inside = self.inside();
                 (inside.governor.used_percent(), inside.governor.account().period())
@@ -203,7 +206,7 @@ impl Budget {
         }
     }
 
-    fn keep(&self, reads_history: bool) {
+    fn keep(&self, is_seldom: bool) {
         self.count();
         let now = self.clock.stamp();
         let is_due = {
@@ -214,20 +217,23 @@ impl Budget {
         if is_due {
             self.save_and_go_on();
         }
-        if let Err(error) = self.tell_months(now) {
-            error!(error = format!("{error:#}"), "a month's account was not recorded");
+        if is_seldom {
+            self.tell_months();
+            self.read_history();
         }
-        if reads_history {
-            let (buckets, label) = {
-                let mut inside = self.inside();
-                let label = inside.governor.account().label(now.mono);
-                inside.governor.forget(label.before(REMEMBERED));
-                (inside.governor.account().buckets().to_vec(), label)
-            };
-            match history(|since| self.store.demand(since), &buckets, label) {
-                Ok(forecast) => self.inside().governor.handle_history(forecast, now),
-                Err(error) => error!(error = format!("{error:#}"), "past demands can't be read"),
-            }
+    }
+
+    fn read_history(&self) {
+        let now = self.clock.stamp();
+        let (buckets, label) = {
+            let mut inside = self.inside();
+            let label = inside.governor.account().label(now.mono);
+            inside.governor.forget(label.before(REMEMBERED));
+            (inside.governor.account().buckets().to_vec(), label)
+        };
+        match history(|since| self.store.demand(since), &buckets, label) {
+            Ok(forecast) => self.inside().governor.handle_history(forecast, now),
+            Err(error) => error!(error = format!("{error:#}"), "past demands can't be read"),
         }
     }
 
@@ -268,7 +274,13 @@ impl Budget {
         Ok(saved?)
     }
 
-    fn tell_months(&self, now: Stamp) -> Result<()> {
+    fn tell_months(&self) {
+        if let Err(error) = self.try_tell_months(self.clock.stamp()) {
+            error!(error = format!("{error:#}"), "a month's account was not recorded");
+        }
+    }
+
+    fn try_tell_months(&self, now: Stamp) -> Result<()> {
         let (closed, open_for) = {
             let inside = self.inside();
             let account = inside.governor.account();
@@ -319,8 +331,8 @@ impl Gate for Budget {
         self.inside().governor.admit(wanted, self.clock.stamp())
     }
 
-    fn may_go_on(&self, wanted: Wanted) -> bool {
-        self.inside().governor.may_go_on(wanted, self.clock.stamp())
+    fn may_go_on(&self, bytes: u64) -> bool {
+        self.inside().governor.may_go_on(bytes, self.clock.stamp())
     }
 
     fn link_mode(&self) -> LinkMode {
@@ -336,10 +348,9 @@ impl Gate for Budget {
         self.save_and_go_on();
     }
 
-    fn held(&self, id: &str, hold: Hold) {
+    fn held(&self, id: &str, clip_of: Option<&str>, hold: Hold) {
         info!(message = id, reason = %hold.reason, until = %hold.until, "waits, though the link is there");
-        let Ok(Some(Payload::Clip { init, .. })) = self.store.outbox_load(id) else { return };
-        let Some(alert_id) = init.alert_id.and_then(|id| id.parse().ok()) else { return };
+        let Some(alert_id) = clip_of.and_then(|id| id.parse().ok()) else { return };
         let status = match hold.reason {
             HoldReason::Step(BudgetStep::ClipsOnRequest | BudgetStep::Full) => "on_request".to_owned(),
             reason => format!("waiting: {reason}"),

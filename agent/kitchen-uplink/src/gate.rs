@@ -10,14 +10,14 @@ pub trait Gate: fmt::Debug + Send + Sync + 'static {
     /// So many bytes pass the link for a class, in both directions.
     fn passed(&self, class: TrafficClass, bytes: u64);
     fn admit(&self, wanted: Wanted) -> Admission;
-    /// Whether a clip under way may go on by so much.
-    fn may_go_on(&self, wanted: Wanted) -> bool;
+    /// Whether a clip under way may go on by so many bytes on the link.
+    fn may_go_on(&self, bytes: u64) -> bool;
     fn link_mode(&self) -> LinkMode;
     /// Whether the counts must reach the disk before more is sent; then [`Self::save`] is called off the runtime.
     fn wants_saving(&self) -> bool;
     fn save(&self);
-    /// A message is held for the first time, or for another reason; blocks, off the runtime.
-    fn held(&self, id: &str, hold: Hold);
+    /// A message is held for the first time, or for another reason; for a clip with the alert that it belongs to.
+    fn held(&self, id: &str, clip_of: Option<&str>, hold: Hold);
 }
 
 /// Counts nothing and admits everything: for a link that costs nothing, and for the district's end.
@@ -31,7 +31,7 @@ impl Gate for Unlimited {
         Admission::Go
     }
 
-    fn may_go_on(&self, _: Wanted) -> bool {
+    fn may_go_on(&self, _: u64) -> bool {
         true
     }
 
@@ -45,5 +45,5 @@ impl Gate for Unlimited {
 
     fn save(&self) {}
 
-    fn held(&self, _: &str, _: Hold) {}
+    fn held(&self, _: &str, _: Option<&str>, _: Hold) {}
 }

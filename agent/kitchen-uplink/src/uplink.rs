@@ -5,7 +5,7 @@ mod clips;
 mod presence;
 mod spending;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use kitchen_core::budget::Hold;
 use kitchen_core::outbox::{OutboxKind, Payload};
 use kitchen_core::scheduler::{Output, Scheduler};
 use kitchen_core::time::{Clock, Mono, Wall, millis};
-use kitchen_core::wire::{AckBody, Downlink, Session, down, up};
+use kitchen_core::wire::{AckBody, ClipInit, Downlink, Session, down, up};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
@@ -97,7 +97,7 @@ pub async fn run(
         cancel,
         scheduler,
         holds: BTreeMap::new(),
-        requested: HashSet::new(),
+        listed_clips: HashMap::new(),
         clip: None,
         is_list_complete: true,
         limit_until: Mono::ZERO,
@@ -194,8 +194,8 @@ struct Uplink {
     scheduler: Scheduler,
     /// What is held since the outbox was last listed, and why.
     holds: BTreeMap<String, Hold>,
-    /// Clips that the district asked for.
-    requested: HashSet<String>,
+    /// The clips of the last list.
+    listed_clips: HashMap<String, ClipInit>,
     /// The clip under way, or cut off and to be continued.
     clip: Option<ClipUnderWay>,
     is_list_complete: bool,
@@ -373,7 +373,7 @@ impl Uplink {
             self.save_if_due().await;
             self.perform(connection, output, &mut sent).await;
         }
-        self.tell_held().await;
+        self.tell_held();
         if !sent.is_empty() {
             let stored = blocking(&self.outbox, move |outbox| outbox.sent(&sent)).await;
             log_failure(stored, "attempts not noted");

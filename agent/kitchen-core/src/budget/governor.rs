@@ -159,6 +159,8 @@ pub struct Governor {
     /// What the rest of the month's keepalives and heartbeats take more than if they were stretched.
     stretchable: u64,
     kept_in: Option<(i64, Period)>,
+    /// When the next free window begins: looked for minute by minute, and therefore not at every question.
+    next_free: Option<Wall>,
     /// What the connection itself may use now.
     allowance: Allowance,
     unsaved: u64,
@@ -185,6 +187,7 @@ impl Governor {
             kept: [0; RUNGS],
             stretchable: 0,
             kept_in: None,
+            next_free: None,
             allowance: Allowance::new(now.mono),
             unsaved: 0,
             saved_at: now.mono,
@@ -194,13 +197,14 @@ impl Governor {
         governor
     }
 
-    /// Bytes are counted at an interface from now on. `factor`: as [`Self::factor`] said before a restart.
+    /// Bytes are counted at an interface from now on.
     #[must_use]
     pub fn with_interface(mut self, counter: InterfaceCounter) -> Self {
         self.interface = Some(counter);
         self
     }
 
+    /// As [`Self::factor`] said before a restart.
     #[must_use]
     pub fn with_factor(mut self, factor: u64) -> Self {
         self.factor = factor.clamp(FACTOR.0, FACTOR.1);
@@ -346,10 +350,10 @@ impl Governor {
 
     /// Whether a transfer under way may go on by so many bytes: only the money itself stops it, no forecast.
     #[must_use]
-    pub fn may_go_on(&self, wanted: Wanted, now: Stamp) -> bool {
+    pub fn may_go_on(&self, bytes: u64, now: Stamp) -> bool {
         let funds = self.funds(now);
         let means = if funds.is_free { funds.all } else { funds.general };
-        means >= wanted.bytes.saturating_add(FAREWELL_BYTES)
+        means >= bytes.saturating_add(FAREWELL_BYTES)
     }
 
     #[must_use]
@@ -526,7 +530,11 @@ impl Governor {
     fn keep(&mut self, now: Stamp) {
         let (from, period) = (self.account.label(now.mono), self.account.period());
         let kept_in = Some((Forecast::hour(from), period));
-        if self.kept_in == kept_in {
+        let is_another = self.kept_in != kept_in;
+        if is_another || self.next_free.is_some_and(|free| free <= from) {
+            self.next_free = self.settings.tariff.next_free(from);
+        }
+        if !is_another {
             return;
         }
         self.kept_in = kept_in;
@@ -587,7 +595,7 @@ impl Governor {
         if !now.quality.is_trusted() {
             return end;
         }
-        self.settings.tariff.next_free(self.account.label(now.mono)).map_or(end, |free| free.min(end))
+        self.next_free.map_or(end, |free| free.min(end))
     }
 
     fn stretch(&self, funds: Funds) -> u32 {

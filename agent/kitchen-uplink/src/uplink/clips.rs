@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use kitchen_core::budget::Wanted;
+use kitchen_core::outbox::OutboxKind;
 use kitchen_core::time::Mono;
 use kitchen_core::transfer::Output;
 use kitchen_core::wire::{ClipInit, ClipReceipt, ClipReceiptState};
@@ -53,7 +55,7 @@ impl Uplink {
                 Output::SendFin => {
                     let _ = publisher.publish(clip.fin_publication());
                 }
-                Output::SendChunk { length, .. } if !Self::may_go_on(&self.gate, u64::from(length)) => {
+                Output::SendChunk { length, .. } if !self.gate.may_go_on(chunk_bytes(length)) => {
                     clip.transfer.handle_disconnected(now);
                     self.scheduler.handle_held(&clip.clip_id, now);
                     return;
@@ -129,4 +131,9 @@ impl Uplink {
         }
         self.note_receipt(connection, now.wall);
     }
+}
+
+/// A chunk on the link, with what comes back for it.
+const fn chunk_bytes(length: u32) -> u64 {
+    Wanted::message(OutboxKind::Clip, 3, length as u64).bytes
 }

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kitchen_core::budget::{Admission, LinkMode, STALE_AFTER, TrafficClass, Wanted};
+use kitchen_core::budget::{Admission, Hold, LinkMode, STALE_AFTER, TrafficClass, Wanted};
 use kitchen_core::outbox::{OutboxKind, Waiting};
 use kitchen_core::scheduler::{Candidate, Output};
 use kitchen_core::time::Wall;
 use tracing::{error, info};
 
 use super::{Connection, PROGRESS_INTERVAL, Uplink, cancelled};
-use crate::gate::Gate;
 use crate::outbox::blocking;
 
 /// The first priority: texts of tier 1 alerts, the one errand out of the reserve.
@@ -151,43 +150,40 @@ impl Uplink {
     pub(super) fn note_list(&mut self, list: &[Waiting]) {
         let is_listed = |id: &String| list.iter().any(|waiting| waiting.id == *id);
         self.holds.retain(|id, _| is_listed(id));
-        let asked_for = |waiting: &&Waiting| waiting.clip.as_ref().is_some_and(|clip| clip.command_id.is_some());
-        self.requested = list.iter().filter(asked_for).map(|waiting| waiting.id.clone()).collect();
+        let clips = list.iter().filter_map(|waiting| Some((waiting.id.clone(), waiting.clip.clone()?)));
+        self.listed_clips = clips.collect();
     }
 
     /// What the scheduler wants next of what the gate admits.
     pub(super) fn next_output(&mut self) -> Option<Output> {
         let now = self.clock.stamp().wall;
-        let (gate, holds, requested) = (&self.gate, &mut self.holds, &self.requested);
-        self.scheduler.poll_admitted(|candidate| {
-            match gate.admit(wanted(candidate, requested.contains(candidate.id), now)) {
-                Admission::Go => {
-                    holds.remove(candidate.id);
-                    true
-                }
-                Admission::Hold(hold) => {
-                    holds.insert(candidate.id.to_owned(), hold);
-                    false
-                }
+        let (gate, holds, clips) = (&self.gate, &mut self.holds, &self.listed_clips);
+        let is_requested = |id: &str| clips.get(id).is_some_and(|clip| clip.command_id.is_some());
+        self.scheduler.poll_admitted(|candidate| match gate.admit(wanted(candidate, is_requested(candidate.id), now)) {
+            Admission::Go => {
+                holds.remove(candidate.id);
+                true
+            }
+            Admission::Hold(hold) => {
+                holds.insert(candidate.id.to_owned(), hold);
+                false
             }
         })
     }
 
     /// Tells who asks, and of news the box itself, why something waits.
-    pub(super) async fn tell_held(&mut self) {
-        let known = self.status.borrow().held.clone();
-        if known == self.holds {
+    pub(super) fn tell_held(&self) {
+        let is_known = |(id, hold): &(&String, &Hold)| {
+            self.status.borrow().held.get(*id).is_some_and(|before| before.reason == hold.reason)
+        };
+        if self.status.borrow().held == self.holds {
             return;
         }
-        for (id, hold) in &self.holds {
-            if known.get(id).is_some_and(|before| before.reason == hold.reason) {
-                continue;
-            }
-            let (gate, id, hold) = (Arc::clone(&self.gate), id.clone(), *hold);
-            let _ = tokio::task::spawn_blocking(move || gate.held(&id, hold)).await;
+        for (id, hold) in self.holds.iter().filter(|held| !is_known(held)) {
+            let clip_of = self.listed_clips.get(id).and_then(|clip| clip.alert_id.as_deref());
+            self.gate.held(id, clip_of, *hold);
         }
-        let held = self.holds.clone();
-        self.status.send_modify(|status| status.held = held);
+        self.status.send_modify(|status| status.held.clone_from(&self.holds));
     }
 
     /// What was counted reaches the disk before more is sent.
@@ -196,10 +192,5 @@ impl Uplink {
             let gate = Arc::clone(&self.gate);
             let _ = tokio::task::spawn_blocking(move || gate.save()).await;
         }
-    }
-
-    /// Whether a chunk of so many bytes of the clip under way may go.
-    pub(super) fn may_go_on(gate: &Arc<dyn Gate>, bytes: u64) -> bool {
-        gate.may_go_on(Wanted::message(OutboxKind::Clip, 3, bytes))
     }
 }

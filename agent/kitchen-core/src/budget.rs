@@ -10,6 +10,7 @@ mod governor;
 mod overhead;
 mod period;
 mod report;
+mod rung;
 mod tariff;
 mod wanted;
 mod year;
@@ -29,7 +30,7 @@ pub use self::overhead::{HANDSHAKE_BYTES, TRY_BYTES, accompanied_bytes, handshak
 pub use self::period::Period;
 pub use self::report::{BudgetReport, ClassReport, PeriodReport, month_record};
 pub use self::tariff::Tariff;
-pub use self::wanted::{STALE_AFTER, Wanted, worth};
+pub use self::wanted::{STALE_AFTER, Wanted, worth, worthless};
 pub use self::year::{Load, MonthPlan, YearPlan, connected_bytes_per_day, plan_year};
 pub use self::yuan::{Decimal, DecimalError, Yuan};
 

@@ -4,6 +4,7 @@
 
 pub mod alert;
 pub mod attributes;
+mod backoff;
 pub mod budget;
 pub mod bystander;
 pub mod caps;

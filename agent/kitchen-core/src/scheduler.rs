@@ -2,12 +2,15 @@
 //! Messages, receipts, refusals and the link's state come in; `Send`, `Pause` and `SetAside` go out.
 //! Never drops a message: each one waits, is outstanding, was set aside, or has left with its receipt.
 
+mod entry;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use self::entry::{Entry, Key, State};
+use crate::backoff::{Random, SHORTEST, doubled};
 use crate::outbox::{OutboxKind, Waiting};
 use crate::time::{Mono, Wall};
-use crate::wire::MessageId;
 
 /// Messages outstanding at once, counted among those at least as urgent as the next one.
 pub const MAX_OUTSTANDING: usize = 8;
@@ -18,11 +21,8 @@ pub const SET_ASIDE_AFTER: u32 = 8;
 /// Without any receipt for this long only a probe is sent.
 pub const SILENCE: Duration = Duration::from_secs(600);
 
-const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(600);
 const LONGEST_PROBE: Duration = Duration::from_secs(6 * 3600);
-/// As [`crate::budget::worth`] has it.
-const HALF_WORTH_MS: i64 = 2 * 86_400_000;
 const NOT_TAKEN_DELAY: Duration = Duration::from_secs(1);
 /// Fruitless probes of one message, after which another has a turn: a message that breaks things may be the oldest.
 const PROBES_OF_ONE: u32 = 4;
@@ -62,80 +62,6 @@ pub struct Candidate<'a> {
     pub tier: u8,
     pub bytes: u64,
     pub created: Wall,
-}
-
-/// Priority, then age; ids of one store order by boot and sequence. Clips of one priority by what they are worth for
-/// their bytes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    priority: u8,
-    /// 0 but for clips.
-    worthless: i64,
-    boot: u32,
-    sequence: u64,
-    id: String,
-}
-
-impl Key {
-    fn new(waiting: &Waiting) -> Self {
-        let id = &waiting.id;
-        let (boot, sequence) =
-            id.parse::<MessageId>().map_or((u32::MAX, u64::MAX), |parsed| (parsed.boot, parsed.sequence));
-        let worthless = if waiting.kind == OutboxKind::Clip { worthless(waiting) } else { 0 };
-        Self { priority: waiting.priority, worthless, boot, sequence, id: id.clone() }
-    }
-}
-
-/// A clip is worth half as much when it is two days older, and half as much for its bytes when it is twice as large: in
-/// thousandths of such a halving, later and smaller ones come first.
-fn worthless(clip: &Waiting) -> i64 {
-    let size = (clip.bytes.max(1) as f64).log2() * 1000.0;
-    size as i64 - clip.created.as_unix_millis() / (HALF_WORTH_MS / 1000)
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Waiting {
-        not_before: Mono,
-    },
-    /// It was not admitted; asked again when that may have changed.
-    Held,
-    /// Given to the link; the broker has not confirmed it. A clip stays here while it is transferred.
-    Sent,
-    /// The broker has it; the district's receipt is awaited until then.
-    Transmitted {
-        resend_at: Mono,
-    },
-}
-
-#[derive(Clone, Debug)]
-struct Entry {
-    kind: OutboxKind,
-    tier: u8,
-    bytes: u64,
-    created: Wall,
-    state: State,
-    /// Failures since the last progress: the exponent of the back-off.
-    failures: u32,
-    /// Of these, the ones before which another message got through.
-    failures_alone: u32,
-    /// Receipts of all messages at its last counted failure.
-    receipts_seen: u64,
-    was_cut_off: bool,
-}
-
-impl Entry {
-    fn is_clip(&self) -> bool {
-        self.kind == OutboxKind::Clip
-    }
-
-    fn is_outstanding(&self) -> bool {
-        matches!(self.state, State::Sent | State::Transmitted { .. })
-    }
-
-    fn is_eligible(&self, now: Mono) -> bool {
-        matches!(self.state, State::Waiting { not_before } if not_before <= now)
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -195,17 +121,7 @@ impl Scheduler {
                 continue;
             }
             let key = Key::new(waiting);
-            let entry = Entry {
-                kind: waiting.kind,
-                tier: waiting.tier,
-                bytes: waiting.bytes,
-                created: waiting.created,
-                state: State::Waiting { not_before: now },
-                failures: 0,
-                failures_alone: 0,
-                receipts_seen: self.receipts,
-                was_cut_off: false,
-            };
+            let entry = Entry::new(waiting, self.receipts, now);
             self.keys.insert(waiting.id.clone(), key.clone());
             self.entries.insert(key, entry);
         }
@@ -601,30 +517,6 @@ impl Scheduler {
             self.silent_before = Duration::ZERO;
         }
         entry
-    }
-}
-
-fn doubled(duration: Duration, times: u32) -> Duration {
-    duration.saturating_mul(2_u32.saturating_pow(times.min(16)))
-}
-
-/// SplitMix64: enough to spread retries.
-#[derive(Debug)]
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Uniform between the shortest delay and `ceiling`.
-    pub(crate) fn delay(&mut self, ceiling: Duration) -> Duration {
-        let spread = crate::time::millis(ceiling.saturating_sub(SHORTEST));
-        SHORTEST + Duration::from_millis(self.next() % (spread + 1))
     }
 }
 

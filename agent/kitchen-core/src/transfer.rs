@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::scheduler::Random;
+use crate::backoff::Random;
 use crate::time::{Mono, millis};
 use crate::wire::{ClipReceipt, ClipReceiptState};
 

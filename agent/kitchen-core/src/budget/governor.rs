@@ -15,8 +15,9 @@ use super::counting::{Attribution, InterfaceCounter, Reading};
 use super::forecast::{Demand, Forecast, PROTOCOL_A_WEEK};
 use super::overhead::HANDSHAKE_BYTES;
 use super::period::Period;
+use super::rung::Rung;
 use super::tariff::Tariff;
-use super::wanted::{PICTURES, REQUESTS, TEXTS, Wanted};
+use super::wanted::Wanted;
 use super::yuan::Yuan;
 use super::{BudgetStep, TrafficClass};
 use crate::config::BudgetConfig;
@@ -37,8 +38,6 @@ const UNSAVED_TIME: Duration = Duration::from_secs(60);
 const FACTOR: (u64, u64) = (900_000, 1_500_000);
 const LEARN_BYTES: u64 = 1_000_000;
 const MILLION: u64 = 1_000_000;
-
-const RUNGS: usize = 10;
 
 /// The configuration as it is counted with.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,12 +149,12 @@ pub struct Governor {
     factor: u64,
     counted: u64,
     modelled: u64,
-    rung: usize,
+    rung: Rung,
     lowered_at: Option<Mono>,
     /// The money pays for staying connected, sparingly, until the month's end.
     stays_connected: bool,
     /// What must stay for the rungs below each, until the hour, the month or the past is another.
-    kept: [u64; RUNGS],
+    kept: [u64; Rung::COUNT],
     /// What the rest of the month's keepalives and heartbeats take more than if they were stretched.
     stretchable: u64,
     kept_in: Option<(i64, Period)>,
@@ -181,10 +180,10 @@ impl Governor {
             factor: MILLION,
             counted: 0,
             modelled: 0,
-            rung: RUNGS - 1,
+            rung: Rung::LAST,
             lowered_at: None,
             stays_connected: true,
-            kept: [0; RUNGS],
+            kept: [0; Rung::COUNT],
             stretchable: 0,
             kept_in: None,
             next_free: None,
@@ -312,17 +311,20 @@ impl Governor {
         self.allowance.handle_time(now.mono);
         let funds = self.funds(now);
         let highest = |margin: u64| {
-            let pays = |rung: usize| match rung {
-                0 => true,
-                1 => funds.all >= ERRAND_BYTES,
-                TEXTS => funds.general >= margin.saturating_mul(self.typical(TEXTS)).saturating_add(ERRAND_BYTES),
-                _ => funds.general >= self.kept[rung].saturating_add(margin.saturating_mul(self.typical(rung))),
+            let pays = |rung: Rung| {
+                let some = margin.saturating_mul(self.typical(rung));
+                match rung {
+                    Rung::Nothing => true,
+                    Rung::GraveTexts => funds.all >= ERRAND_BYTES,
+                    Rung::Texts => funds.general >= some.saturating_add(ERRAND_BYTES),
+                    _ => funds.general >= self.kept(rung).saturating_add(some),
+                }
             };
-            (0..RUNGS).take_while(|rung| pays(*rung)).last().unwrap_or(0)
+            Rung::ALL.into_iter().take_while(|rung| pays(*rung)).last().unwrap_or(Rung::Nothing)
         };
         let (least, ample) = (highest(1), highest(2));
         let may_rise = self.lowered_at.is_none_or(|at| now.mono.since(at) >= RAISE_AFTER);
-        let connection = self.kept[TEXTS].saturating_add(FAREWELL_BYTES);
+        let connection = self.kept(Rung::Texts).saturating_add(FAREWELL_BYTES);
         if least < self.rung || (self.stays_connected && funds.general < connection) {
             self.rung = self.rung.min(least);
             self.stays_connected &= funds.general >= connection;
@@ -338,12 +340,12 @@ impl Governor {
     pub fn admit(&self, wanted: Wanted, now: Stamp) -> Admission {
         let funds = self.funds(now);
         let rung = wanted.rung();
-        let may_go = if funds.is_free || rung <= 1 {
+        let may_go = if funds.is_free || rung <= Rung::GraveTexts {
             funds.all >= wanted.bytes
-        } else if rung == TEXTS {
-            self.rung >= TEXTS && funds.general >= wanted.bytes
+        } else if rung == Rung::Texts {
+            self.rung >= rung && funds.general >= wanted.bytes
         } else {
-            self.rung >= rung && funds.general >= self.kept[rung].saturating_add(wanted.bytes)
+            self.rung >= rung && funds.general >= self.kept(rung).saturating_add(wanted.bytes)
         };
         if may_go { Admission::Go } else { Admission::Hold(self.hold(funds, rung, now)) }
     }
@@ -373,27 +375,20 @@ impl Governor {
             Some(wait) => self.account.label(now.mono).after(wait).min(until),
             None => until,
         };
-        LinkMode::Errands { until, runs_for_all: self.rung >= TEXTS }
+        LinkMode::Errands { until, runs_for_all: self.rung >= Rung::Texts }
     }
 
     /// The month's step, by the rung that was reached.
     #[must_use]
     pub fn step(&self) -> BudgetStep {
-        match self.rung {
-            0 => BudgetStep::Off,
-            1 => BudgetStep::Reserve,
-            TEXTS => BudgetStep::TextOnly,
-            PICTURES | 4 => BudgetStep::SnapshotsOnly,
-            8.. => BudgetStep::Full,
-            _ => BudgetStep::ClipsOnRequest,
-        }
+        self.rung.step()
     }
 
     /// How large a new clip is to be at most: smaller where it would have to wait, since two half clips are worth more.
     #[must_use]
     pub fn clip_bytes(&self, tier: u8, max_bytes: u64) -> u64 {
-        let rung = REQUESTS + usize::from(tier.clamp(1, 3));
-        match rung.saturating_sub(self.rung) {
+        let rung = Rung::of_clip(tier, false);
+        match (rung as usize).saturating_sub(self.rung as usize) {
             0 => max_bytes,
             1 => max_bytes * 2 / 3,
             _ => max_bytes / 2,
@@ -403,7 +398,7 @@ impl Governor {
     /// How large a new picture is to be at most.
     #[must_use]
     pub fn snapshot_bytes(&self, max_bytes: u64) -> u64 {
-        if self.rung >= REQUESTS { max_bytes } else { max_bytes / 2 }
+        if self.rung >= Rung::Requests { max_bytes } else { max_bytes / 2 }
     }
 
     /// Used of what may be used, in per cent, by money or by the operator's hard stop.
@@ -494,7 +489,7 @@ impl Governor {
 
     /// Out of the reserve a connection is made for the sake of a tier 1 text, and is part of its cost.
     fn class_of(&self, class: TrafficClass) -> TrafficClass {
-        let is_errand = self.rung <= 1 && class == TrafficClass::Protocol;
+        let is_errand = self.rung <= Rung::GraveTexts && class == TrafficClass::Protocol;
         if is_errand { TrafficClass::Alert } else { class }
     }
 
@@ -564,27 +559,24 @@ impl Governor {
         }
     }
 
-    fn typical(&self, rung: usize) -> u64 {
-        self.forecast.typical(match rung {
-            0..=TEXTS => Demand::Text,
-            PICTURES => Demand::Snapshot1,
-            4 => Demand::Snapshot,
-            REQUESTS => Demand::Request,
-            6 => Demand::Clip1,
-            7 => Demand::Clip2,
-            _ => Demand::Clip3,
-        })
+    /// What must stay for the rungs below.
+    const fn kept(&self, rung: Rung) -> u64 {
+        self.kept[rung as usize]
     }
 
-    fn hold(&self, funds: Funds, rung: usize, now: Stamp) -> Hold {
+    fn typical(&self, rung: Rung) -> u64 {
+        self.forecast.typical(rung.demand())
+    }
+
+    fn hold(&self, funds: Funds, rung: Rung, now: Stamp) -> Hold {
         let reason = if funds.is_hard {
             HoldReason::HardStop
-        } else if rung >= REQUESTS && self.settings.tariff.has_free_windows() {
+        } else if rung >= Rung::Requests && self.settings.tariff.has_free_windows() {
             HoldReason::FreeWindow
-        } else if rung <= 1 {
+        } else if rung <= Rung::GraveTexts {
             HoldReason::Ceiling
         } else {
-            HoldReason::Step(self.step().min(step_below(rung)))
+            HoldReason::Step(self.step().min(rung.step_below()))
         };
         Hold { reason, until: self.until(now) }
     }
@@ -599,7 +591,7 @@ impl Governor {
     }
 
     fn stretch(&self, funds: Funds) -> u32 {
-        let ample = self.kept[RUNGS - 1].saturating_add(self.typical(RUNGS - 1)).saturating_add(self.stretchable);
+        let ample = self.kept(Rung::LAST).saturating_add(self.typical(Rung::LAST)).saturating_add(self.stretchable);
         match self.step() {
             BudgetStep::Full if funds.general >= ample => 1,
             BudgetStep::Full => 2,
@@ -610,17 +602,6 @@ impl Governor {
     fn measure_allowance(&mut self) {
         let month = self.settings.tariff.affordable(0, self.settings.ceiling - self.settings.reserve());
         self.allowance.handle_means(less_error(month));
-    }
-}
-
-/// The best step on which a rung is not reached.
-const fn step_below(rung: usize) -> BudgetStep {
-    match rung {
-        0 | 1 => BudgetStep::Off,
-        TEXTS => BudgetStep::Reserve,
-        PICTURES | 4 => BudgetStep::TextOnly,
-        REQUESTS => BudgetStep::SnapshotsOnly,
-        _ => BudgetStep::ClipsOnRequest,
     }
 }
 

@@ -3,13 +3,9 @@
 use std::time::Duration;
 
 use super::overhead::wire_bytes;
+use super::rung::Rung;
 use crate::outbox::OutboxKind;
-
-/// The rungs above the one of texts of tier 1 alerts; clips of the tiers follow the last of them.
-pub(super) const TEXTS: usize = 2;
-/// Those of tier 1; the other ones' is the next.
-pub(super) const PICTURES: usize = 3;
-pub(super) const REQUESTS: usize = 5;
+use crate::time::Wall;
 
 /// A message that would like to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,16 +35,14 @@ impl Wanted {
     }
 
     /// Its place on the governor's ladder.
-    pub(super) const fn rung(self) -> usize {
+    pub(super) const fn rung(self) -> Rung {
         match (self.kind, self.tier) {
-            (OutboxKind::Alert, 1) => 1,
-            (OutboxKind::Alert | OutboxKind::Record, _) => TEXTS,
-            (OutboxKind::Snapshot, 1) => PICTURES,
-            (OutboxKind::Snapshot | OutboxKind::Command, _) => PICTURES + 1,
-            (OutboxKind::Clip, _) if self.is_requested => REQUESTS,
-            (OutboxKind::Clip, 1) => REQUESTS + 1 + self.is_stale as usize,
-            (OutboxKind::Clip, 2) => REQUESTS + 2 + self.is_stale as usize,
-            (OutboxKind::Clip, _) => REQUESTS + 3 + self.is_stale as usize,
+            (OutboxKind::Alert, 1) => Rung::GraveTexts,
+            (OutboxKind::Alert | OutboxKind::Record, _) => Rung::Texts,
+            (OutboxKind::Snapshot, 1) => Rung::GravePictures,
+            (OutboxKind::Snapshot | OutboxKind::Command, _) => Rung::Pictures,
+            (OutboxKind::Clip, _) if self.is_requested => Rung::Requests,
+            (OutboxKind::Clip, tier) => Rung::of_clip(tier, self.is_stale),
         }
     }
 }
@@ -56,7 +50,10 @@ impl Wanted {
 /// How old a clip may become before fresh ones of its tier go before it.
 pub const STALE_AFTER: Duration = Duration::from_secs(86_400);
 
-/// What a clip is worth to the district by its tier and age in milliseconds, in parts of a hundred: two days halve it.
+/// In this time a clip loses half of its worth.
+const HALF_WORTH_MS: u32 = 2 * 86_400_000;
+
+/// What a clip is worth to the district by its tier and age in milliseconds, in parts of a hundred.
 #[must_use]
 pub fn worth(tier: u8, age_ms: u64) -> f64 {
     let fresh = match tier {
@@ -64,5 +61,13 @@ pub fn worth(tier: u8, age_ms: u64) -> f64 {
         2 => 10.0,
         _ => 1.0,
     };
-    fresh * (-(age_ms as f64) / (2.0 * 86_400_000.0)).exp2()
+    fresh * (-(age_ms as f64) / f64::from(HALF_WORTH_MS)).exp2()
+}
+
+/// The order of clips of one tier by what they are worth for their bytes, the best first: in thousandths of a halving,
+/// by age or by twice the size.
+#[must_use]
+pub fn worthless(bytes: u64, created: Wall) -> i64 {
+    let size = (bytes.max(1) as f64).log2() * 1000.0;
+    size as i64 - created.as_unix_millis() / i64::from(HALF_WORTH_MS / 1000)
 }

@@ -1,10 +1,9 @@
 //! The governor's shell: bytes of the link and of the interface go in, the ledger goes to the disk, the uplink's questions
 //! are answered, and what the money leads to is told: alarms, the month's account, the reasons of what waits.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::mpsc::{SyncSender, TrySendError, channel};
+use std::sync::mpsc::{SyncSender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use crate::alert_desk::DeskCamera;
-use crate::desk_job::DeskJob;
+use crate::desk_job::{Backlog, DeskJob};
 use crate::health::sysfs;
 
 const EVERY: Duration = Duration::from_secs(10);
@@ -126,8 +125,9 @@ impl Budget {
         *self.clips_held.lock().unwrap_or_else(PoisonError::into_inner) = Some(desk.clone());
         let mut alarm = self.alarm(&newest);
         drop(newest);
-        let mut waiting = VecDeque::new();
+        // An alarm is raised once a month, whatever the desk answers.
         let (answers, _) = channel();
+        let mut backlog = Backlog::new(box_camera, desk, answers);
         let mut every = tokio::time::interval(EVERY);
         let this = Arc::clone(&self);
         let _ = tokio::task::spawn_blocking(move || this.tell_months()).await;
@@ -149,17 +149,10 @@ impl Budget {
                 (inside.governor.used_percent(), inside.governor.account().period())
             };
             alarm.handle_used(percent, period, now);
-            while let Some(violation) = alarm.poll_output().filter(|_| !box_camera.rules.is_empty()) {
-                let (camera, answers, stamp) = (Arc::clone(&box_camera), answers.clone(), self.clock.stamp());
-                waiting.push_back(DeskJob::Violation { camera, violation, sight: None, stamp, answers });
+            while let Some(violation) = alarm.poll_output() {
+                backlog.push(violation, self.clock.stamp());
             }
-            // A desk that is busy gets it at the next round.
-            while let Some(job) = waiting.pop_front() {
-                if let Err(TrySendError::Full(job)) = desk.try_send(job) {
-                    waiting.push_front(job);
-                    break;
-                }
-            }
+            backlog.hand_over();
         }
     }
 

@@ -1,8 +1,9 @@
 //! What the analyses ask of the alert desk, and its answer.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, SyncSender, TrySendError};
 
 use kitchen_core::time::Stamp;
 use kitchen_core::watch::{Violation, ViolationKey};
@@ -38,6 +39,38 @@ pub enum DeskJob {
 pub struct Answer {
     pub key: ViolationKey,
     pub raised: bool,
+}
+
+/// Violations of the box itself on their way to the desk: what finds no room there is handed over later.
+pub struct Backlog {
+    camera: Arc<DeskCamera>,
+    desk: SyncSender<DeskJob>,
+    answers: Sender<Answer>,
+    waiting: VecDeque<DeskJob>,
+}
+
+impl Backlog {
+    /// `camera` is how the box's own alerts name their camera; nothing is raised where its rule is off.
+    pub fn new(camera: Arc<DeskCamera>, desk: SyncSender<DeskJob>, answers: Sender<Answer>) -> Self {
+        Self { camera, desk, answers, waiting: VecDeque::new() }
+    }
+
+    pub fn push(&mut self, violation: Violation, stamp: Stamp) {
+        if !self.camera.rules.is_empty() {
+            let (camera, answers) = (Arc::clone(&self.camera), self.answers.clone());
+            self.waiting.push_back(DeskJob::Violation { camera, violation, sight: None, stamp, answers });
+        }
+    }
+
+    /// As many as the desk has room for.
+    pub fn hand_over(&mut self) {
+        while let Some(job) = self.waiting.pop_front() {
+            if let Err(TrySendError::Full(job)) = self.desk.try_send(job) {
+                self.waiting.push_front(job);
+                return;
+            }
+        }
+    }
 }
 
 impl DeskJob {

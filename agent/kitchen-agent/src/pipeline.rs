@@ -1,9 +1,9 @@
 //! The path of the data, top to bottom, and the only place that starts stages:
 //! camera → access units → frames → detections → tracks → violations → alerts → outbox → uplink → district.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -33,7 +33,7 @@ use crate::budget::Budget;
 use crate::clip_stage::{self, ClipQueue};
 use crate::clock::{SystemClock, boot_id};
 use crate::decoding::{Decoding, decode};
-use crate::desk_job::{Answer, DeskJob};
+use crate::desk_job::{Answer, Backlog, DeskJob};
 use crate::evidence::Recorder;
 use crate::fault::Fault;
 use crate::frame_slot::FrameSlot;
@@ -519,7 +519,7 @@ async fn watch_machine(
     let window_and_cool_down = settings.map_or_else(Default::default, |rule| (rule.window, rule.cool_down));
     let mut health = BoxHealth::new(window_and_cool_down.0, window_and_cool_down.1);
     let (answers, answered) = channel();
-    let mut waiting = VecDeque::new();
+    let mut backlog = Backlog::new(camera, violations, answers);
     let mut every = tokio::time::interval(MEASURE_EVERY);
     loop {
         every.tick().await;
@@ -530,17 +530,10 @@ async fn watch_machine(
         let readings = tokio::task::spawn_blocking(move || machine::readings(&state_dir)).await.unwrap_or_default();
         health.handle_readings(readings, clock.mono());
         machine.note(&health);
-        while let Some(violation) = health.poll_output().filter(|_| !camera.rules.is_empty()) {
-            let (camera, answers) = (Arc::clone(&camera), answers.clone());
-            waiting.push_back(DeskJob::Violation { camera, violation, sight: None, stamp: clock.stamp(), answers });
+        while let Some(violation) = health.poll_output() {
+            backlog.push(violation, clock.stamp());
         }
-        // A desk that is busy gets it at the next round.
-        while let Some(job) = waiting.pop_front() {
-            if let Err(TrySendError::Full(job)) = violations.try_send(job) {
-                waiting.push_front(job);
-                break;
-            }
-        }
+        backlog.hand_over();
     }
 }
 

@@ -1,5 +1,5 @@
 //! How long to wait before another try: anything from the shortest wait to a ceiling that doubles, so that the boxes of a
-//! district don't all try at once. Enters: a seed, ceilings. Leaves: waits.
+//! district don't all try at once. Enters: a seeded generator, ceilings. Leaves: waits.
 
 use std::time::Duration;
 
@@ -13,22 +13,7 @@ pub(crate) fn doubled(duration: Duration, times: u32) -> Duration {
     duration.saturating_mul(2_u32.saturating_pow(times.min(16)))
 }
 
-/// SplitMix64: enough to spread retries.
-#[derive(Debug)]
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Uniform between the shortest delay and `ceiling`.
-    pub(crate) fn delay(&mut self, ceiling: Duration) -> Duration {
-        let spread = millis(ceiling.saturating_sub(SHORTEST));
-        SHORTEST + Duration::from_millis(self.next() % (spread + 1))
-    }
+/// Full jitter: uniform between the shortest wait and `ceiling`.
+pub(crate) fn jittered(random: &mut fastrand::Rng, ceiling: Duration) -> Duration {
+    SHORTEST + Duration::from_millis(random.u64(0..=millis(ceiling.saturating_sub(SHORTEST))))
 }

@@ -22,7 +22,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use self::account::{Account, Bucket, ByClass, Traffic, Usage};
-pub use self::alarm::BudgetAlarm;
+pub use self::alarm::{BudgetAlarm, NEARLY_USED};
 pub use self::counting::{Attribution, InterfaceCounter, Reading};
 pub use self::forecast::{Demand, DemandRow, Forecast, HISTORY_WEEKS};
 pub use self::governor::{Admission, Governor, Hold, HoldReason, LinkMode, Settings, UNSAVED_BYTES};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use self::entry::{Entry, Key, State};
-use crate::backoff::{Random, SHORTEST, doubled};
+use crate::backoff::{SHORTEST, doubled, jittered};
 use crate::outbox::{OutboxKind, Waiting};
 use crate::time::{Mono, Wall};
 
@@ -89,7 +89,7 @@ pub struct Scheduler {
     tried: HashSet<String>,
     probe: Option<Probe>,
     outputs: VecDeque<Output>,
-    random: Random,
+    random: fastrand::Rng,
 }
 
 impl Scheduler {
@@ -108,7 +108,7 @@ impl Scheduler {
             tried: HashSet::new(),
             probe: None,
             outputs: VecDeque::new(),
-            random: Random(seed),
+            random: fastrand::Rng::with_seed(seed),
         }
     }
 
@@ -449,7 +449,7 @@ impl Scheduler {
                 entry.state = State::Waiting { not_before: self.now };
             }
         }
-        let not_before = self.now + self.random.delay(LONGEST);
+        let not_before = self.now + jittered(&mut self.random, LONGEST);
         self.probe = Some(Probe { not_before, failures: 0, of: None, of_count: 0 });
     }
 
@@ -461,7 +461,7 @@ impl Scheduler {
             let failures = self.entries.get(key).map_or(0, |entry| entry.failures);
             doubled(SHORTEST, failures.saturating_add(1)).min(LONGEST)
         };
-        self.random.delay(ceiling)
+        jittered(&mut self.random, ceiling)
     }
 
     /// One more failure of a message. `delayed`: its back-off begins now, else it has been waited for already.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::backoff::Random;
+use crate::backoff::jittered;
 use crate::time::{Mono, millis};
 use crate::wire::{ClipReceipt, ClipReceiptState};
 
@@ -212,7 +212,7 @@ pub struct Transfer {
     fruitless: u32,
     gives_way: bool,
     outputs: VecDeque<Output>,
-    random: Random,
+    random: fastrand::Rng,
 }
 
 impl Transfer {
@@ -233,7 +233,7 @@ impl Transfer {
             fruitless: 0,
             gives_way: false,
             outputs: VecDeque::new(),
-            random: Random(seed),
+            random: fastrand::Rng::with_seed(seed),
         }
     }
 
@@ -357,7 +357,7 @@ impl Transfer {
 
     fn await_answer(&mut self) {
         let ceiling = Duration::from_secs(10).saturating_mul(1 << self.unanswered.min(10)).min(LONGEST_WAIT);
-        self.phase = Phase::AwaitingAnswer { ask_again_at: self.now + self.random.delay(ceiling) };
+        self.phase = Phase::AwaitingAnswer { ask_again_at: self.now + jittered(&mut self.random, ceiling) };
     }
 
     fn send_missing(&mut self, missing: &[[u64; 2]]) {

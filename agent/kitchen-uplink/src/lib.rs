@@ -4,6 +4,7 @@
 pub mod clip;
 pub mod explain;
 pub mod gate;
+mod meter;
 pub mod mqtt;
 pub mod outbox;
 pub mod probe;

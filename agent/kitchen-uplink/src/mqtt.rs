@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kitchen_core::budget::{HANDSHAKE_BYTES, TRY_BYTES, TrafficClass, accompanied_bytes, handshake_bytes, wire_bytes};
+use kitchen_core::budget::TrafficClass;
 use kitchen_core::time::Wall;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
@@ -26,7 +26,8 @@ use tracing::{debug, warn};
 
 use crate::explain::{LinkReason, LinkTrouble, explain};
 use crate::gate::{Gate, Unlimited};
-use crate::tls::{Broker, LinkError, client_config, shown_bytes};
+use crate::meter::Meter;
+use crate::tls::{Broker, LinkError, client_config};
 
 /// Publications that the link takes before the broker has confirmed one.
 pub const MAX_UNCONFIRMED: usize = 64;
@@ -34,10 +35,6 @@ pub const MAX_UNCONFIRMED: usize = 64;
 pub const MAX_INCOMING_BYTES: u32 = 4 * 1024 * 1024;
 
 const EVENTS: usize = 256;
-/// Packets of one size, as MQTT 5 writes them.
-const PING_BYTES: u64 = 2;
-const PUBACK_BYTES: u64 = 6;
-const CONNACK_BYTES: u64 = 24;
 const CONNECT_LIMIT_S: u64 = 30;
 const SILENCE_LIMIT: Duration = Duration::from_secs(90);
 /// No message waits longer for its confirmation, though the broker talks: all that may be under way needs less at 8 kbps.
@@ -355,15 +352,8 @@ impl Link {
     /// When the options can't lead to a connection.
     pub fn open_counted(options: &LinkOptions, will: Option<Will>, gate: Arc<dyn Gate>) -> Result<Self, LinkError> {
         let broker = options.validate()?;
-        let will_bytes = will.as_ref().map_or(0, |will| will.topic.len() + will.payload.len());
-        let connect_bytes = (60 + 2 * options.client_id.len() + will_bytes) as u64;
+        let meter = Meter::new(options, &broker, will.as_ref(), gate);
         let client_options = options.client_options(&broker, will)?;
-        let shown = shown_bytes(options.certificate_file.as_deref());
-        let handshake = match shown.filter(|_| broker.is_encrypted) {
-            Some((leaf, chain)) => handshake_bytes(leaf, chain),
-            None if broker.is_encrypted => HANDSHAKE_BYTES,
-            None => TRY_BYTES,
-        };
         let (client, event_loop) = AsyncClient::new(client_options, MAX_UNCONFIRMED + 8);
         let flight = Arc::new(Mutex::new(Flight {
             next: 0,
@@ -383,9 +373,7 @@ impl Link {
             largest_packet: options.largest_packet,
             broker,
             client_id: options.client_id.clone(),
-            gate,
-            connect_bytes,
-            handshake_bytes: handshake,
+            meter,
         };
         Ok(Self { publisher, events, task: tokio::spawn(pump.run()) })
     }
@@ -426,16 +414,12 @@ struct Pump {
     largest_packet: Option<u32>,
     broker: Broker,
     client_id: String,
-    gate: Arc<dyn Gate>,
-    /// Of the packet CONNECT with its will.
-    connect_bytes: u64,
-    /// Of the connection, without MQTT's packets.
-    handshake_bytes: u64,
+    meter: Meter,
 }
 
 impl Pump {
     async fn run(mut self) {
-        self.gate.passed(TrafficClass::Protocol, TRY_BYTES);
+        self.meter.handle_try();
         let error = self.pump().await;
         lock(&self.publisher.flight).is_closed = true;
         self.publisher.freed.notify_waiters();
@@ -472,7 +456,7 @@ impl Pump {
                 Ok(event) => event,
                 Err(error) => {
                     if matches!(error, ConnectionError::Tls(TlsError::TLS(_)) | ConnectionError::ConnectionRefused(_)) {
-                        self.count_connection();
+                        self.meter.handle_connection();
                     }
                     return explain(&error, &self.broker, &self.client_id);
                 }
@@ -498,13 +482,14 @@ impl Pump {
         let packet = match event {
             Event::Incoming(packet) => packet,
             Event::Outgoing(Outgoing::Publish(packet_id)) => {
-                if let Some(queued) = flight.queued.pop_front() {
-                    let is_confirmed = packet_id != 0;
-                    if is_confirmed {
-                        flight.unconfirmed.insert(packet_id, (queued.token, Instant::now()));
-                    }
-                    let answer = if is_confirmed { PUBACK_BYTES } else { 0 };
-                    self.gate.passed(queued.class, self.wire_bytes(queued.bytes) + self.wire_bytes(answer));
+                let queued = flight.queued.pop_front();
+                let is_confirmed = packet_id != 0;
+                if let Some(queued) = queued.filter(|_| is_confirmed) {
+                    flight.unconfirmed.insert(packet_id, (queued.token, Instant::now()));
+                }
+                drop(flight);
+                if let Some(queued) = queued {
+                    self.meter.handle_publication(queued.class, queued.bytes, is_confirmed);
                 }
                 self.publisher.freed.notify_waiters();
                 return Ok(None);
@@ -517,17 +502,8 @@ impl Pump {
                 return Err(LinkReason::Closed.because("closed on purpose"));
             }
             Event::Outgoing(outgoing) => {
-                match outgoing {
-                    Outgoing::PingReq => self.count(2 * self.wire_bytes(PING_BYTES)),
-                    Outgoing::PubAck(_) => self.count(self.wire_bytes(PUBACK_BYTES)),
-                    Outgoing::Subscribe(_) => {
-                        let filters: usize = self.subscriptions.iter().map(|filter| filter.len() + 3).sum();
-                        self.count(
-                            self.accompanied_bytes(filters as u64 + 8) + self.accompanied_bytes(PUBACK_BYTES + 2),
-                        );
-                    }
-                    _ => {}
-                }
+                drop(flight);
+                self.meter.handle_outgoing(&outgoing);
                 return Ok(None);
             }
         };
@@ -537,7 +513,7 @@ impl Pump {
                 let announced = connack.properties.and_then(|properties| properties.max_packet_size);
                 flight.max_packet_bytes = announced.into_iter().chain(self.largest_packet).min();
                 drop(flight);
-                self.count_connection();
+                self.meter.handle_connection();
                 subscribe(&self.publisher, &self.subscriptions)?;
                 Ok(Some(LinkEvent::Connected { session_present: connack.session_present }))
             }
@@ -550,8 +526,8 @@ impl Pump {
             }
             Packet::SubAck(suback) => Ok(self.look_at_subscriptions(&suback.return_codes)),
             Packet::Publish(publish) => {
-                let bytes = self.wire_bytes((publish.topic.len() + publish.payload.len() + 12) as u64);
-                self.gate.passed(downlink_class(&publish.topic), bytes);
+                drop(flight);
+                self.meter.handle_message(&publish.topic, publish.payload.len());
                 let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else {
                     warn!("a topic that is not UTF-8 was dropped");
                     return Ok(None);
@@ -564,34 +540,11 @@ impl Pump {
         }
     }
 
-    fn wire_bytes(&self, bytes: u64) -> u64 {
-        wire_bytes(bytes, self.broker.is_encrypted)
-    }
-
-    fn accompanied_bytes(&self, bytes: u64) -> u64 {
-        accompanied_bytes(bytes, self.broker.is_encrypted)
-    }
-
-    fn count(&self, bytes: u64) {
-        self.gate.passed(TrafficClass::Protocol, bytes);
-    }
-
-    fn count_connection(&self) {
-        let packets = self.accompanied_bytes(self.connect_bytes) + self.accompanied_bytes(CONNACK_BYTES);
-        self.count(self.handshake_bytes.saturating_sub(TRY_BYTES) + packets);
-    }
-
     fn look_at_subscriptions(&self, codes: &[SubscribeReasonCode]) -> Option<LinkEvent> {
         let refused = codes.iter().position(|code| !matches!(code, SubscribeReasonCode::Success(_)))?;
         let filter = self.subscriptions.get(refused).cloned().unwrap_or_default();
         Some(LinkEvent::SubscriptionRefused { filter, reason: format!("{:?}", codes[refused]) })
     }
-}
-
-/// Only commands have a class of their own; what comes down otherwise answers what was sent.
-fn downlink_class(topic: &[u8]) -> TrafficClass {
-    let is_command = topic.split(|byte| *byte == b'/').nth(4).is_some_and(|leaf| leaf == b"command");
-    if is_command { TrafficClass::Command } else { TrafficClass::Protocol }
 }
 
 fn subscribe(publisher: &Publisher, subscriptions: &[String]) -> Result<(), LinkTrouble> {

@@ -11,8 +11,8 @@ use kitchen_core::alert::AlertRecord;
 use kitchen_core::budget::{Bucket, ByClass, Traffic, TrafficClass, Yuan};
 use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
-use kitchen_store::{NewSnapshot, OpenOptions, Store};
-use kitchen_test_support::{Agent, AgentConfig, District, Mosquitto, alert_body, new_clip, wait_for, wait_until};
+use kitchen_store::{OpenOptions, Store};
+use kitchen_test_support::{Agent, AgentConfig, District, Mosquitto, stored_alert, wait_for, wait_until};
 use serde_json::{Value, json};
 use toml::Table;
 
@@ -47,18 +47,12 @@ fn used(store: &Store, megabytes: f64, at: Wall) {
     store.save_ledger(stamp(), &[bucket], json!({ "is_clean": true, "boot": 1 })).unwrap();
 }
 
+/// A closed alert with a picture and a clip of so many bytes.
 fn alert(store: &Store, rule: RuleId, picture: Option<usize>, clip: Option<usize>) -> String {
-    let picture =
-        picture.map(|bytes| NewSnapshot { sent: vec![7; bytes], original: vec![8; 9_000], width: 64, height: 36 });
-    let opened = store.open_alert(stamp(), alert_body(rule, now()), picture).unwrap();
-    let mut body = alert_body(rule, now());
-    if let Some(bytes) = clip {
-        let clip = new_clip(vec![9; bytes], now());
-        body.clip = Some(store.attach_clip(stamp(), &opened.alert_id, clip, body.clone()).unwrap());
-        body.clip_status = "attached".to_owned();
-    }
-    store.append_alert_record(stamp(), &opened.alert_id, AlertRecord::Closed, body).unwrap();
-    opened.alert_id.to_string()
+    let bytes = |length: usize| vec![7; length];
+    let (alert_id, body) = stored_alert(store, stamp(), rule, picture.map(bytes), clip.map(bytes));
+    store.append_alert_record(stamp(), &alert_id, AlertRecord::Closed, body).unwrap();
+    alert_id.to_string()
 }
 
 /// 10 yuan a month at 100 yuan a gigabyte: 95 MB, of which 9.5 are the reserve.

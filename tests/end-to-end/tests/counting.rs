@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::ops::RangeBounds;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,9 +19,9 @@ use kitchen_core::alert::AlertRecord;
 use kitchen_core::budget::{TrafficClass, UNSAVED_BYTES};
 use kitchen_core::rules::RuleId;
 use kitchen_core::time::{Mono, Stamp, TimeQuality, Wall};
-use kitchen_store::{NewSnapshot, OpenOptions, Store};
+use kitchen_store::{OpenOptions, Store};
 use kitchen_test_support::{
-    Agent, AgentConfig, Counted, District, Mosquitto, Network, alert_body, new_clip, system, videos, wait_until,
+    Agent, AgentConfig, Counted, District, Mosquitto, Network, stored_alert, system, videos, wait_until,
 };
 use serde_json::json;
 
@@ -233,21 +234,10 @@ fn tell(what: &str, by: By, passed: Counted, sums: &BTreeMap<TrafficClass, u64>)
     );
 }
 
-/// xorshift: bytes that nobody can compress, of sizes that repeat from run to run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn bytes(&mut self, range: std::ops::Range<usize>) -> Vec<u8> {
-        let length = range.start + self.next() as usize % range.len();
-        (0..length.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).take(length).collect()
-    }
+/// Bytes that nobody can compress, of sizes that repeat from run to run.
+fn noise(random: &mut fastrand::Rng, length: impl RangeBounds<usize>) -> Vec<u8> {
+    let length = random.usize(length);
+    std::iter::repeat_with(|| random.u8(..)).take(length).collect()
 }
 
 fn now() -> Stamp {
@@ -256,27 +246,21 @@ fn now() -> Stamp {
     Stamp { mono: Mono::from_millis(60_000), wall, quality: TimeQuality::Ntp }
 }
 
-/// One alert as the desk stores it: opened with its picture, its clip, closed.
 fn store_alert(store: &Store, rule: RuleId, picture: Option<Vec<u8>>, clip: Option<Vec<u8>>, is_closed: bool) {
     let stamp = now();
-    let body = || alert_body(rule, stamp.wall);
-    let picture = picture.map(|sent| NewSnapshot { original: sent.clone(), sent, width: 640, height: 360 });
-    let opened = store.open_alert(stamp, body(), picture).unwrap();
-    if let Some(clip) = clip {
-        store.attach_clip(stamp, &opened.alert_id, new_clip(clip, stamp.wall), body()).unwrap();
-    }
+    let (alert_id, body) = stored_alert(store, stamp, rule, picture, clip);
     if is_closed {
-        store.append_alert_record(stamp, &opened.alert_id, AlertRecord::Closed, body()).unwrap();
+        store.append_alert_record(stamp, &alert_id, AlertRecord::Closed, body).unwrap();
     }
 }
 
 /// A busy week's evidence.
 fn mix(store: &Store) {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = fastrand::Rng::with_seed(7);
     for alert in 0..ALERTS {
         let rule = [RuleId::Rodent, RuleId::Phone, RuleId::NoHat][alert % 3];
-        let picture = random.bytes(20_000..40_000);
-        let clip = (alert < CLIPS).then(|| random.bytes(200_000..700_000));
+        let picture = noise(&mut random, 20_000..40_000);
+        let clip = (alert < CLIPS).then(|| noise(&mut random, 200_000..700_000));
         store_alert(store, rule, Some(picture), clip, true);
     }
 }
@@ -470,7 +454,7 @@ fn one_alert(picture: Option<Vec<u8>>, clip: Option<Vec<u8>>) -> Part {
 #[test]
 fn an_idle_box_needs_less_than_sixty_megabytes_a_year() {
     const PICTURE_BYTES: usize = 38_000;
-    let picture = Random(7).bytes(PICTURE_BYTES..PICTURE_BYTES + 1);
+    let picture = noise(&mut fastrand::Rng::with_seed(7), PICTURE_BYTES..=PICTURE_BYTES);
     let clip = fs::read(videos::ten_seconds()).unwrap();
     let clip_bytes = clip.len();
     let ([keepalive, heartbeat, connection, with_session], text, [texts, with_picture, with_clip]) =

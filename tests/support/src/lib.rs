@@ -18,6 +18,7 @@ mod new_clip;
 mod preload;
 mod process;
 mod program;
+mod stored_alert;
 pub mod videos;
 mod waiting;
 
@@ -37,4 +38,5 @@ pub use new_clip::new_clip;
 pub use preload::preload;
 pub use process::{Finished, Process};
 pub use program::{built, repository, run, system, target};
+pub use stored_alert::stored_alert;
 pub use waiting::{wait_for, wait_until};

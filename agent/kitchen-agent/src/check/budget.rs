@@ -1,6 +1,6 @@
 //! The money: how much of the month is used, as the running agent counts it, and whether it can count at all.
 
-use kitchen_core::budget::{BudgetReport, BudgetStep};
+use kitchen_core::budget::{BudgetReport, BudgetStep, NEARLY_USED};
 use kitchen_core::config::Config;
 
 use super::Finding;
@@ -8,9 +8,6 @@ use crate::control::AgentState;
 use crate::fault::Fault;
 use crate::health::sysfs;
 use crate::text::text;
-
-/// From here on the district is told, too.
-const NEARLY_USED: u32 = 80;
 
 pub(super) fn look(config: &Config, agent: &AgentState) -> Finding {
     if let Some(interface) = &config.budget.interface

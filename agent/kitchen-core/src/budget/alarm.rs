@@ -9,7 +9,9 @@ use crate::rules::RuleId;
 use crate::time::Mono;
 use crate::watch::{Violation, ViolationKey};
 
-const THRESHOLDS: [u32; 3] = [80, 95, 100];
+/// The share used, in per cent, from which on it is told.
+pub const NEARLY_USED: u32 = 80;
+const THRESHOLDS: [u32; 3] = [NEARLY_USED, 95, 100];
 
 /// See the head of this file.
 #[derive(Debug, Default)]

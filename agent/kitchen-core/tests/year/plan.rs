@@ -72,13 +72,13 @@ pub struct Plan {
 impl Plan {
     /// A year with everything that can go wrong.
     pub fn rough(seed: u64) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5EED);
+        let mut random = fastrand::Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5EED);
         let mut plan = Self::base(seed, &mut random);
-        let spans = |random: &mut Random, most: u64, longest_ms: u64| -> Vec<[u64; 2]> {
-            (0..random.below(most + 1))
+        let spans = |random: &mut fastrand::Rng, most: u64, longest_ms: u64| -> Vec<[u64; 2]> {
+            (0..random.u64(..most + 1))
                 .map(|_| {
-                    let from = random.below(YEAR_MS);
-                    [from, from + random.below(longest_ms)]
+                    let from = random.u64(..YEAR_MS);
+                    [from, from + random.u64(..longest_ms)]
                 })
                 .collect()
         };
@@ -88,18 +88,18 @@ impl Plan {
         plan.storms = spans(&mut random, 4, 2 * DAY_MS);
         plan.floods = spans(&mut random, 4, 2 * DAY_MS);
         plan.alarms = spans(&mut random, 2, 2 * DAY_MS);
-        for _ in 0..random.below(3) {
-            plan.tariffs.push((random.below(YEAR_MS), random.below(TARIFFS.len() as u64) as usize));
+        for _ in 0..random.u64(..3) {
+            plan.tariffs.push((random.u64(..YEAR_MS), random.u64(..TARIFFS.len() as u64) as usize));
         }
         plan.tariffs.sort_unstable();
-        plan.boots = (0..random.below(30)).map(|_| random.below(YEAR_MS)).collect();
+        plan.boots = (0..random.u64(..30)).map(|_| random.u64(..YEAR_MS)).collect();
         plan.boots.sort_unstable();
         let errors = [DAY_MS as i64, 40 * DAY_MS as i64, 3_650 * DAY_MS as i64];
         plan.lies = spans(&mut random, 6, 40 * HOUR_MS)
             .into_iter()
             .map(|span| {
-                let error = errors[random.below(3) as usize];
-                (span, if random.below(2) == 0 { error } else { -error })
+                let error = errors[random.u64(..3) as usize];
+                (span, if random.u64(..2) == 0 { error } else { -error })
             })
             .collect();
         plan.read_settings();
@@ -108,24 +108,24 @@ impl Plan {
 
     /// The same load every week, one tariff, no trouble.
     pub fn steady(seed: u64) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x57EA);
+        let mut random = fastrand::Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x57EA);
         let mut plan = Self::base(seed, &mut random);
         plan.read_settings();
         plan
     }
 
-    fn base(seed: u64, random: &mut Random) -> Self {
-        let alerts_per_day = 0.03 * (50.0_f64 / 0.03).powf(random.unit());
-        let grave = 0.02 + 0.18 * random.unit();
+    fn base(seed: u64, random: &mut fastrand::Rng) -> Self {
+        let alerts_per_day = 0.03 * (50.0_f64 / 0.03).powf(random.f64());
+        let grave = 0.02 + 0.18 * random.f64();
         Self {
             seed,
             start: "2027-01-01T00:00:00Z".parse().expect("a time"),
-            clip_bytes: 300_000 + random.below(400_000),
-            error_millionths: 950_000 + random.below(100_001),
+            clip_bytes: 300_000 + random.u64(..400_000),
+            error_millionths: 950_000 + random.u64(..100_001),
             alerts_per_day,
-            tier_shares: [grave, 0.2 + 0.3 * random.unit()],
-            clip_shares: [1.0, 0.3 + 0.7 * random.unit(), random.unit()],
-            tariffs: vec![(0, random.below(TARIFFS.len() as u64) as usize)],
+            tier_shares: [grave, 0.2 + 0.3 * random.f64()],
+            clip_shares: [1.0, 0.3 + 0.7 * random.f64(), random.f64()],
+            tariffs: vec![(0, random.u64(..TARIFFS.len() as u64) as usize)],
             settings: Vec::new(),
             outages: Vec::new(),
             bursts: Vec::new(),
@@ -189,7 +189,7 @@ impl Plan {
 
     /// What happens within `[from, from + length)`.
     pub fn events(&self, from_ms: u64, length_ms: u64) -> Vec<Event> {
-        let mut random = Random(self.seed ^ from_ms.wrapping_mul(0xD6E8_FEB8_6659_FD93));
+        let mut random = fastrand::Rng::with_seed(self.seed ^ from_ms.wrapping_mul(0xD6E8_FEB8_6659_FD93));
         let within = |at: u64| (from_ms..from_ms + length_ms).contains(&at);
         let mut events = Vec::new();
         if self.boots.iter().any(|boot| within(*boot)) {
@@ -202,8 +202,8 @@ impl Plan {
         if (9..22).contains(&hour) {
             let burst = if is_in(&self.bursts, from_ms) { 20.0 } else { 1.0 };
             let expected = burst * self.alerts_per_day * length_ms as f64 / (13 * HOUR_MS) as f64;
-            for _ in 0..random.poisson(expected) {
-                let drawn = random.unit();
+            for _ in 0..poisson(&mut random, expected) {
+                let drawn = random.f64();
                 let tier = if drawn < self.tier_shares[0] {
                     1
                 } else if drawn < self.tier_shares[0] + self.tier_shares[1] {
@@ -211,20 +211,20 @@ impl Plan {
                 } else {
                     3
                 };
-                events.push(Event::Alert { tier, has_clip: random.unit() < self.clip_shares[usize::from(tier) - 1] });
+                events.push(Event::Alert { tier, has_clip: random.f64() < self.clip_shares[usize::from(tier) - 1] });
             }
         }
         if is_in(&self.alarms, from_ms) {
-            events.extend((0..random.below(20)).map(|_| Event::Alert { tier: 1, has_clip: true }));
+            events.extend((0..random.u64(..20)).map(|_| Event::Alert { tier: 1, has_clip: true }));
         }
         if is_in(&self.commands, from_ms) {
-            events.extend((0..random.below(8)).map(|_| Event::Command));
+            events.extend((0..random.u64(..8)).map(|_| Event::Command));
         }
         if is_in(&self.storms, from_ms) {
             events.push(Event::Reconnects(60));
         }
         if is_in(&self.floods, from_ms) {
-            events.push(Event::Flood(random.below(40_000_000)));
+            events.push(Event::Flood(random.u64(..40_000_000)));
         }
         events
     }
@@ -249,32 +249,12 @@ fn is_in(spans: &[[u64; 2]], at: u64) -> bool {
     spans.iter().any(|span| (span[0]..span[1]).contains(&at))
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+/// How many of rare events happen where `expected` do on average.
+fn poisson(random: &mut fastrand::Rng, expected: f64) -> u32 {
+    let (limit, mut product, mut count) = ((-expected).exp(), random.f64(), 0);
+    while product > limit {
+        product *= random.f64();
+        count += 1;
     }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn poisson(&mut self, expected: f64) -> u32 {
-        let (limit, mut product, mut count) = ((-expected).exp(), self.unit(), 0);
-        while product > limit {
-            product *= self.unit();
-            count += 1;
-        }
-        count
-    }
+    count
 }

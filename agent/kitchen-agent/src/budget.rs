@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
-use crate::alert_desk::DeskCamera;
+use crate::alert_desk::{DeskCamera, ON_REQUEST};
 use crate::desk_job::{Backlog, DeskJob};
 use crate::health::sysfs;
 
@@ -345,7 +345,7 @@ impl Gate for Budget {
         info!(message = id, reason = %hold.reason, until = %hold.until, "waits, though the link is there");
         let Some(alert_id) = clip_of.and_then(|id| id.parse().ok()) else { return };
         let status = match hold.reason {
-            HoldReason::Step(BudgetStep::ClipsOnRequest | BudgetStep::Full) => "on_request".to_owned(),
+            HoldReason::Step(BudgetStep::ClipsOnRequest | BudgetStep::Full) => ON_REQUEST.to_owned(),
             reason => format!("waiting: {reason}"),
         };
         let job = DeskJob::ClipHeld { alert_id, status, stamp: self.clock.stamp() };

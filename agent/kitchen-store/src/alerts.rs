@@ -111,7 +111,7 @@ impl Database {
                 .during("store", &subject)?;
             insert_alert_record(transaction, identity, stamp, &alert_id, AlertRecord::Opened, &body)?;
             if let Some(written) = snapshot {
-                insert_snapshot(transaction, identity, stamp, &subject, written)?;
+                insert_snapshot(transaction, identity, stamp, (&subject, body.tier), written)?;
             }
             Ok(())
         })?;
@@ -266,7 +266,7 @@ fn insert_snapshot(
     transaction: &Transaction<'_>,
     identity: &Identity,
     stamp: Stamp,
-    alert_id: &str,
+    (alert_id, tier): (&str, u8),
     written: WrittenSnapshot,
 ) -> Result<(), StoreError> {
     const INSERT: &str = "INSERT INTO snapshots (id, alert_id, file, sha256, bytes, original_file, original_sha256, \
@@ -290,7 +290,7 @@ fn insert_snapshot(
         })
         .during("store", &written.id)?;
     let (id, kind) = (written.id.as_str(), OutboxKind::Snapshot);
-    let waiting = NewWaiting { id, kind, tier: 0, is_requested: false, bytes: *bytes };
+    let waiting = NewWaiting { id, kind, tier, is_requested: false, bytes: *bytes };
     insert_waiting(transaction, identity, stamp, waiting)?;
     written.files.keep();
     Ok(())

@@ -258,9 +258,8 @@ fn a_message_asks_once_however_often_it_is_sent() {
     let mut expected: Vec<DemandRow> = Vec::new();
     let waiting = store.outbox_waiting(100).expect("outbox");
     for row in &waiting {
-        let tier = if row.priority == 0 || row.priority == 4 { 1 } else { body(RuleId::Phone).tier };
-        let demand = Demand::of(row.kind, tier, false);
-        let (hour, bytes) = (Forecast::hour(row.created), Wanted::message(row.kind, tier, row.bytes).bytes);
+        let demand = Demand::of(row.kind, row.tier, false);
+        let (hour, bytes) = (Forecast::hour(row.created), Wanted::message(row.kind, row.tier, row.bytes).bytes);
         match expected.iter_mut().find(|known| (known.hour, known.demand) == (hour, demand)) {
             Some(known) => (known.bytes, known.count) = (known.bytes + bytes, known.count + 1),
             None => expected.push(DemandRow { hour, demand, bytes, count: 1 }),
@@ -276,7 +275,7 @@ fn a_message_asks_once_however_often_it_is_sent() {
     let counts: Vec<(i64, Demand, u64)> = expected.iter().map(|row| (row.hour - hour, row.demand, row.count)).collect();
     let phones_clip = Demand::of(OutboxKind::Clip, body(RuleId::Phone).tier, false);
     let of_the_next_hour = [(1, Demand::Text, 2), (1, phones_clip, 1)];
-    let of_this_hour = [(0, Demand::Alert, 2), (0, Demand::Text, 1), (0, Demand::Snapshot, 1), (0, Demand::Clip1, 1)];
+    let of_this_hour = [(0, Demand::Alert, 2), (0, Demand::Text, 1), (0, Demand::Snapshot1, 1), (0, Demand::Clip1, 1)];
     assert_eq!(counts, [of_this_hour.as_slice(), &of_the_next_hour].concat());
 
     for _ in 0..3 {

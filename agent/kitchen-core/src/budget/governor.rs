@@ -26,7 +26,7 @@ use crate::time::{Mono, Stamp, TimeZone, Wall};
 /// With less than this the box says goodbye: that costs something too, and more may be on its way down.
 const FAREWELL_BYTES: u64 = 128_000;
 /// A connection for one text out of the reserve, also with certificates twice as long.
-const ERRAND_BYTES: u64 = HANDSHAKE_BYTES + 9_000;
+const ERRAND_BYTES: u64 = HANDSHAKE_BYTES + 7_500;
 /// Of keepalive and heartbeat.
 const LONGEST_STRETCH: u32 = 4;
 /// A rung that was lost comes back at the earliest after so long.

@@ -12,6 +12,7 @@ pub mod clock_watch;
 pub mod closer;
 pub mod config;
 pub mod detection;
+pub mod enrolment;
 pub mod episode;
 pub mod evaluation;
 pub mod evidence;

@@ -29,7 +29,11 @@ impl Cli {
     /// Whether the command runs for long and reports its changes of state.
     #[must_use]
     pub fn is_service(&self) -> bool {
-        matches!(self.command, Command::Run)
+        match &self.command {
+            Command::Run => true,
+            Command::Enrol(arguments) => arguments.first_boot,
+            _ => false,
+        }
     }
 }
 
@@ -79,8 +83,14 @@ pub enum Command {
     Outbox(OutboxCommand),
     /// The month in bytes and yuan
     Budget(BudgetArguments),
-    /// Claim, key, certificate
-    Enrol(Later),
+    /// Gets this box its certificate from the district: with the claim that it came with, once
+    #[command(
+        after_help = "Examples:\n  sudo kitchen-agent enrol\n  sudo kitchen-agent enrol --claim /media/usb/kitchen-claim.toml\n  \
+        sudo kitchen-agent enrol export /media/usb\n  \
+        sudo kitchen-agent enrol import /media/usb/kitchen-answer-mh07-000123.json\n\n\
+        Keys are made on this box and never leave it. Asked again, it says what it is enrolled as."
+    )]
+    Enrol(EnrolArguments),
     /// The acceptance test of a site
     Accept(Later),
     /// Agent and model versions
@@ -110,6 +120,36 @@ pub struct BudgetArguments {
     /// Twelve months with another load or price: alerts_per_day=50, clip_bytes, snapshot_bytes, yuan_per_gb, yuan_per_year
     #[arg(long, value_name = "KEY=VALUE")]
     pub what_if: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = false)]
+pub struct EnrolArguments {
+    /// The claim [default: the one that waits, else kitchen-claim.toml on the boot partition or a mounted stick]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub claim: Option<PathBuf>,
+    /// As the unit kitchen-first-boot does it: looks for a claim, also on sticks, sets the clock, and tries until it is done
+    #[arg(long, conflicts_with = "claim")]
+    pub first_boot: bool,
+    #[command(subcommand)]
+    pub command: Option<EnrolCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EnrolCommand {
+    /// Without a network: writes the request for the district to a stick
+    #[command(after_help = "Example:\n  sudo kitchen-agent enrol export /media/usb\n\n\
+        At the district: kitchen-district ca sign FILE. The request holds the claim: keep it to yourself.")]
+    Export {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Without a network: takes the district's answer from a stick
+    #[command(after_help = "Example:\n  sudo kitchen-agent enrol import /media/usb/kitchen-answer-mh07-000123.json")]
+    Import {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 /// Arguments of a command that this version does not have yet: any.

@@ -11,6 +11,7 @@ mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod detect;
+mod enrol;
 mod eval;
 mod export;
 mod live;
@@ -59,6 +60,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Outbox(OutboxCommand::Drop { id }) => outbox::change(cli, id, OutboxChange::Drop),
         Command::Log(arguments) => log::run(cli, arguments),
         Command::Bundle(arguments) => bundle::run(cli, arguments),
+        Command::Enrol(arguments) => enrol::run(cli, arguments),
         Command::Budget(arguments) => budget::run(cli, arguments),
         Command::Check { names } => check::run(cli, names),
         Command::Camera(CameraCommand::Probe { camera, username, password_file }) => {

@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use kitchen_core::config::{CameraConfig, Config, ENVIRONMENT_PREFIX};
+use kitchen_core::config::{CameraConfig, Config, ENVIRONMENT_PREFIX, Enrolled, IdentityFiles};
+use kitchen_uplink::identity::IdentityFolder;
 
 use crate::cli::{Cli, DEFAULT_CONFIG, Problem};
 use crate::fault::Fault;
 use crate::notice::{Notice, notice};
+
+/// Where a configuration that names none keeps its state.
+const DEFAULT_STATE: &str = "/var/lib/kitchen-agent";
 
 /// The environment's part of the configuration.
 #[must_use]
@@ -38,7 +42,43 @@ pub fn text(path: &Path) -> Result<String> {
 /// All that is wrong with it, below the file's path.
 pub fn load(cli: &Cli) -> Result<Config> {
     let path = path(cli);
-    Config::parse(&text(&path)?, &environment()).with_context(|| is_wrong(&path))
+    let (text, environment) = (text(&path)?, environment());
+    let enrolled = enrolled(&state_dir_in(&text, &environment));
+    Config::parse_enrolled(&text, &environment, enrolled.as_ref()).with_context(|| is_wrong(&path))
+}
+
+/// What the enrolment, or the claim that waits, says of the configuration. A folder that can't be read says nothing: the
+/// check `enrolment` tells why.
+#[must_use]
+pub fn enrolled(state_dir: &Path) -> Option<Enrolled> {
+    let folder = IdentityFolder::of(state_dir);
+    let files = || IdentityFiles {
+        ca: folder.broker_ca_file(),
+        certificate: folder.certificate_file(),
+        key: folder.key_file(),
+    };
+    match folder.current() {
+        Ok(Some(current)) => Some(Enrolled::by_enrolment(&current.enrolment, files())),
+        _ => folder.claim().ok().flatten().map(|claim| Enrolled::by_claim(&claim)),
+    }
+}
+
+/// The state folder, also of a configuration that is not finished or can't be read: then the default one.
+#[must_use]
+pub fn state_dir(cli: &Cli) -> PathBuf {
+    state_dir_in(&std::fs::read_to_string(path(cli)).unwrap_or_default(), &environment())
+}
+
+/// As [`state_dir`], of this text and environment.
+#[must_use]
+pub fn state_dir_in(text: &str, environment: &[(String, String)]) -> PathBuf {
+    let named = format!("{ENVIRONMENT_PREFIX}DEVICE__STATE_DIR");
+    let from_environment = environment.iter().find(|(name, _)| *name == named).map(|(_, value)| value.clone());
+    let from_file = || {
+        let table: toml::Table = text.parse().ok()?;
+        table.get("device")?.get("state_dir")?.as_str().map(str::to_owned)
+    };
+    from_environment.or_else(from_file).map_or_else(|| DEFAULT_STATE.into(), PathBuf::from)
 }
 
 /// Stands above all that is wrong with the file.

@@ -3,6 +3,7 @@
 
 mod camera;
 mod config;
+mod enrolment;
 mod io;
 mod link;
 mod model;
@@ -17,9 +18,12 @@ use kitchen_vision::camera::CameraError;
 use kitchen_vision::detect::ModelError;
 
 pub use self::camera::camera;
-pub use self::config::{problem as config_problem, toml_text};
+pub use self::config::{config as config_problems, problem as config_problem, toml_text};
+pub use self::enrolment::{authority, identity};
+pub use self::io::reason as io_reason;
 pub use self::link::{link, setup};
 pub use self::model::model;
+pub use self::store::store;
 use crate::cli::Problem;
 use crate::fault::Fault;
 use crate::notice::Notice;

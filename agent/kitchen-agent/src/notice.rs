@@ -63,12 +63,26 @@ impl Notice {
     /// The text's own next step, else that of its fault, in the chosen language.
     #[must_use]
     pub fn next_step(&self) -> Option<String> {
-        let own = format!("{}-next", self.text);
-        if text::has(&own) { Some(self.say(&own)) } else { self.code.map(Fault::next_step) }
+        self.next_step_in(text::language())
     }
 
-    fn say(&self, id: &str) -> String {
-        let language = text::language();
+    /// As [`Notice::next_step`].
+    #[must_use]
+    pub fn next_step_in(&self, language: Language) -> Option<String> {
+        let own = format!("{}-next", self.text);
+        if text::has(&own) {
+            return Some(self.say(&own, language));
+        }
+        self.code.map(|fault| text::get_in(language, &format!("fault-{fault}-next"), &[]))
+    }
+
+    /// The text in that language.
+    #[must_use]
+    pub fn said(&self, language: Language) -> String {
+        self.say(&self.text, language)
+    }
+
+    fn say(&self, id: &str, language: Language) -> String {
         let values: Vec<(&str, String)> =
             self.values.iter().map(|(name, value)| (name.as_str(), value.said(language))).collect();
         let values: Vec<(&str, &dyn Display)> =
@@ -93,7 +107,7 @@ impl Value {
 
 impl Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.say(&self.text))
+        f.write_str(&self.said(text::language()))
     }
 }
 

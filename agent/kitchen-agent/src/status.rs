@@ -256,6 +256,7 @@ impl Presence for AgentStatus {
             site: self.site.clone(),
             rules: self.rule_states(),
             evidence_key: Some(self.store.evidence_key().to_string()),
+            board: crate::board::serial(),
         }
     }
 

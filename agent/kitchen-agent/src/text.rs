@@ -30,6 +30,7 @@ macro_rules! files {
             ("camera", include_str!(concat!("../locales/", $language, "/camera.ftl"))),
             ("check", include_str!(concat!("../locales/", $language, "/check.ftl"))),
             ("command", include_str!(concat!("../locales/", $language, "/command.ftl"))),
+            ("enrol", include_str!(concat!("../locales/", $language, "/enrol.ftl"))),
             ("error", include_str!(concat!("../locales/", $language, "/error.ftl"))),
             ("export", include_str!(concat!("../locales/", $language, "/export.ftl"))),
             ("fault", include_str!(concat!("../locales/", $language, "/fault.ftl"))),

@@ -1,7 +1,8 @@
 //! `agent.toml` as validated types: text comes in, a configuration or located errors go out.
-//! Precedence built-in < file < environment. Never reads a file or the environment itself.
+//! Precedence built-in < enrolment < file < environment. Never reads a file or the environment itself.
 
 mod check;
+mod enrolled;
 mod expected;
 mod origin;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::check::{ConfigError, ConfigProblem};
+pub use self::enrolled::{Enrolled, IdentityFiles};
 pub use self::expected::Expected;
 pub use self::origin::{Origin, Setting};
 use crate::budget::Decimal;
@@ -339,8 +341,21 @@ impl Config {
     /// # Errors
     /// All that is wrong with it, each with its key, what was found and what is expected.
     pub fn parse(text: &str, environment: &[(String, String)]) -> Result<Self, ConfigError> {
-        let config = Self::deserialize(origin::merged(text, environment)?).map_err(ConfigError::from_toml)?;
-        check::check(&config)?;
+        Self::parse_enrolled(text, environment, None)
+    }
+
+    /// As [`Config::parse`], with what the box's enrolment says below the file.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub fn parse_enrolled(
+        text: &str,
+        environment: &[(String, String)],
+        enrolled: Option<&Enrolled>,
+    ) -> Result<Self, ConfigError> {
+        let merged = origin::merged(text, environment, enrolled)?;
+        let config = Self::deserialize(merged).map_err(ConfigError::from_toml)?;
+        check::check(&config, enrolled)?;
         Ok(config)
     }
 
@@ -348,9 +363,13 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::parse`].
-    pub fn settings(text: &str, environment: &[(String, String)]) -> Result<Vec<Setting>, ConfigError> {
-        let config = Self::parse(text, environment)?;
-        Ok(origin::settings(&config, text, environment))
+    pub fn settings(
+        text: &str,
+        environment: &[(String, String)],
+        enrolled: Option<&Enrolled>,
+    ) -> Result<Vec<Setting>, ConfigError> {
+        let config = Self::parse_enrolled(text, environment, enrolled)?;
+        Ok(origin::settings(&config, text, environment, enrolled))
     }
 
     /// Every rule of the catalogue as it is in force.
@@ -512,7 +531,7 @@ mod tests {
         let config = Config::parse(&text, &environment).expect("valid");
         assert_eq!(config.uplink.broker, "mqtts://other.example:8883");
         assert_eq!((config.uplink.keepalive_s, config.uplink.heartbeat_s), (60, 300));
-        let settings = Config::settings(&text, &environment).expect("valid");
+        let settings = Config::settings(&text, &environment, None).expect("valid");
         let origin = |key: &str| settings.iter().find(|setting| setting.key == key).map(|setting| setting.origin);
         assert_eq!(origin("uplink.broker"), Some(Origin::Environment));
         assert_eq!(origin("uplink.heartbeat_s"), Some(Origin::File));
@@ -520,5 +539,37 @@ mod tests {
         let unknown = [("KITCHEN_AGENT__UPLINK__BROKERS".to_owned(), "x".to_owned())];
         let message = Config::parse(LEAST, &unknown).expect_err("unknown").to_string();
         assert!(message.contains("brokers"), "{message}");
+    }
+
+    #[test]
+    fn an_enrolment_fills_in_what_the_file_leaves_empty_and_the_file_wins() {
+        let enrolment = crate::enrolment::Enrolment::unsigned(
+            "mh07-000123".to_owned(),
+            Site { name: "老王火锅".to_owned(), ..Site::default() },
+            String::new(),
+            crate::enrolment::BrokerAccess { url: "mqtts://broker.example".to_owned(), ca: String::new() },
+            String::new(),
+            crate::enrolment::Authority { url: String::new(), key: String::new(), ca: String::new() },
+            crate::time::Wall::from_unix_millis(0),
+        );
+        let files = IdentityFiles { ca: "/i/ca".into(), certificate: "/i/pem".into(), key: "/i/key".into() };
+        let enrolled = Enrolled::by_enrolment(&enrolment, files);
+        let package = "[device]\nid = \"\"\nsite = { name = \"\" }\n[uplink]\nbroker = \"\"\nkeepalive_s = 60\n";
+        let config = Config::parse_enrolled(package, &[], Some(&enrolled)).expect("valid");
+        assert_eq!((config.device.id.as_str(), config.device.site.name.as_str()), ("mh07-000123", "老王火锅"));
+        assert_eq!((config.uplink.broker.as_str(), config.uplink.keepalive_s), ("mqtts://broker.example", 60));
+        assert_eq!(config.uplink.key_file, Some("/i/key".into()));
+        assert_eq!(Config::parse_enrolled("", &[], Some(&enrolled)).expect("nothing else is needed").cameras, []);
+        let own = package.replace("broker = \"\"", "broker = \"mqtts://other.example\"");
+        let config = Config::parse_enrolled(&own, &[], Some(&enrolled)).expect("valid");
+        assert_eq!(config.uplink.broker, "mqtts://other.example");
+        let settings = Config::settings(&own, &[], Some(&enrolled)).expect("valid");
+        let origin = |key: &str| settings.iter().find(|setting| setting.key == key).map(|setting| setting.origin);
+        let origins = ["device.id", "uplink.broker", "uplink.heartbeat_s", "uplink.ca_file"].map(origin);
+        let [enrolment, file, built_in] = [Origin::Enrolment, Origin::File, Origin::BuiltIn].map(Some);
+        assert_eq!(origins, [enrolment, file, built_in, enrolment]);
+        let other = package.replace("id = \"\"", "id = \"mh07-000124\"");
+        let error = Config::parse_enrolled(&other, &[], Some(&enrolled)).expect_err("another box").to_string();
+        assert!(error.contains("device.id") && error.contains("mh07-000123"), "{error}");
     }
 }

@@ -16,6 +16,7 @@ pub use self::manifest::{Manifest, ManifestEntry, ManifestError};
 pub use self::renewal::{Renewal, RenewalOutput, Validity};
 pub use self::verdict::{ClaimState, Grant, HeldCertificate, HeldClaim, judge_claim, judge_renewal};
 use crate::evidence::EvidenceKey;
+pub use crate::wire::is_device_id;
 
 /// An authority's Ed25519 key: it signs claims, manifests and what a box is told at its enrolment.
 pub type AuthorityKey = EvidenceKey;
@@ -24,13 +25,6 @@ pub type AuthorityKey = EvidenceKey;
 pub const VERSION: u32 = 1;
 /// As the claim is called on a boot partition or a stick.
 pub const CLAIM_FILE: &str = "kitchen-claim.toml";
-
-/// Whether the text can be a device id: `[a-z0-9-]{3,48}`.
-#[must_use]
-pub fn is_device_id(text: &str) -> bool {
-    (3..=48).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-}
 
 #[cfg(test)]
 mod tests;

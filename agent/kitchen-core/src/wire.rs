@@ -181,6 +181,9 @@ pub struct StateBody {
     /// The public part of the box's evidence key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence_key: Option<String>,
+    /// The serial number of the board that it runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub board: Option<String>,
 }
 
 /// One camera in a heartbeat; counts are since the agent started.

@@ -41,6 +41,19 @@ impl Evidence<'_> {
         if is_other { self.alarm(None, text()) } else { Ok(Vec::new()) }
     }
 
+    /// A box says on which board it runs: each further board of a device is an alarm, once.
+    pub fn board(&self, serial: Option<&str>) -> Result<Vec<DistrictEvent>, StoreError> {
+        let Some(serial) = serial else { return Ok(Vec::new()) };
+        let (is_new, before) = self.store.insert_board(self.device, serial, self.now)?;
+        let text = |before| {
+            format!("it runs on board {serial}, before on {before}: was its card moved, or is this a second box?")
+        };
+        match before.filter(|_| is_new) {
+            Some(before) => self.alarm(None, text(before)),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// A new record of an alert. One without evidence is an alarm only from a box that has shown a key.
     pub fn record(&self, id: &MessageId, envelope: &Value) -> Result<Vec<DistrictEvent>, StoreError> {
         let key = self.store.evidence_key(self.device)?.and_then(|key| key.parse::<PublicKey>().ok());

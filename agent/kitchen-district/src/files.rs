@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use kitchen_core::wire::MessageId;
@@ -53,9 +53,25 @@ fn file_name(id: &MessageId, variant: Option<&str>, extension: &str) -> String {
 /// # Errors
 /// When the disk is full, read-only or broken.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let aside = path.with_extension("tmp");
+    write_with_mode(path, bytes, 0o666)
+}
+
+/// As [`write_durably`]; only the owner may read it.
+///
+/// # Errors
+/// As above.
+pub fn write_secret_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_with_mode(path, bytes, 0o600)
+}
+
+fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".tmp");
+    let aside = PathBuf::from(aside);
     make_parent(path)?;
-    let mut file = File::create(&aside)?;
+    // One that a cut left behind may have another mode.
+    remove(&aside)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&aside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&aside, path)?;

@@ -223,7 +223,9 @@ impl Intake {
         let state: StateBody =
             serde_json::from_value(envelope.body).map_err(|_| IntakeError::Malformed("the body of a state"))?;
         let is_news = self.store.put_last_value(device, "state", Some(&state.session), payload, now)?;
-        let alarms = self.evidence(device, now).key(state.evidence_key.as_deref())?;
+        let evidence = self.evidence(device, now);
+        let mut alarms = evidence.key(state.evidence_key.as_deref())?;
+        alarms.extend(evidence.board(state.board.as_deref())?);
         let event = is_news.then(|| DistrictEvent::State {
             device: device.to_owned(),
             online: state.online,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use kitchen_district::{District, DistrictOptions};
+use kitchen_district::{District, DistrictOptions, ca};
 use kitchen_uplink::LinkOptions;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -55,6 +55,8 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         store: PathBuf,
     },
+    /// The authority that enrols boxes, renews and revokes their certificates
+    Ca(ca::command::CaArguments),
     /// Sends a command to a box
     Send { device: String, name: String, arguments: Vec<String> },
     /// Sends the configuration wanted to a box
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Key { device, store }) => print_key(&device, &store),
+        Some(Command::Ca(arguments)) => ca::command::run(arguments),
         Some(_) => Err(anyhow::anyhow!("not available in this version; run kitchen-district without a subcommand")),
         None => receive(cli.receive),
     };

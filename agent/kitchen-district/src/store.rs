@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 /// The database's file in the receiver's folder.
 pub const DATABASE: &str = "district.sqlite";
 /// The layout of the database.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 const SCHEMA: &str = "
 CREATE TABLE records (
     device TEXT NOT NULL, id TEXT NOT NULL, sha256 TEXT NOT NULL, kind TEXT NOT NULL, leaf TEXT NOT NULL,
@@ -43,6 +43,13 @@ CREATE TABLE alarms (
 CREATE TABLE chain_heads (
     device TEXT NOT NULL, store TEXT NOT NULL, count INTEGER NOT NULL, hash TEXT NOT NULL,
     PRIMARY KEY (device, store)) STRICT;
+";
+
+/// What version 3 adds: the boards on which a device was seen.
+const BOARDS: &str = "
+CREATE TABLE boards (
+    position INTEGER PRIMARY KEY, device TEXT NOT NULL, serial TEXT NOT NULL, shown_at TEXT NOT NULL,
+    UNIQUE (device, serial)) STRICT;
 ";
 
 #[derive(Debug, thiserror::Error)]
@@ -137,8 +144,9 @@ impl Store {
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
         let steps = match found {
-            0 => [SCHEMA, EVIDENCE].concat(),
-            1 => EVIDENCE.to_owned(),
+            0 => [SCHEMA, EVIDENCE, BOARDS].concat(),
+            1 => [EVIDENCE, BOARDS].concat(),
+            2 => BOARDS.to_owned(),
             SCHEMA_VERSION => String::new(),
             found => return Err(StoreError::TooNew { path: path.to_owned(), found }),
         };
@@ -324,6 +332,32 @@ impl Store {
     pub fn insert_evidence_key(&self, device: &str, key: &str, now: Wall) -> Result<bool, StoreError> {
         let insert = "INSERT OR IGNORE INTO evidence_keys (device, key, shown_at) VALUES (?1, ?2, ?3)";
         Ok(self.connection.prepare_cached(insert)?.execute([device, key, &now.to_string()])? > 0)
+    }
+
+    /// Whether the device was never seen on this board, and the board on which it was seen before.
+    pub fn insert_board(&self, device: &str, serial: &str, now: Wall) -> Result<(bool, Option<String>), StoreError> {
+        let select = "SELECT serial FROM boards WHERE device = ?1 ORDER BY position DESC LIMIT 1";
+        let before = self.connection.prepare_cached(select)?.query_row([device], |row| row.get(0)).optional()?;
+        let insert = "INSERT OR IGNORE INTO boards (device, serial, shown_at) VALUES (?1, ?2, ?3)";
+        let is_new = self.connection.prepare_cached(insert)?.execute([device, serial, &now.to_string()])? > 0;
+        Ok((is_new, before))
+    }
+
+    /// Each device that was ever heard of: when last, and the alarms about it.
+    pub fn seen_devices(&self) -> Result<Vec<(String, Wall, Vec<String>)>, StoreError> {
+        let select = "SELECT device, max(received_at) FROM last_values GROUP BY device";
+        let mut query = self.connection.prepare(select)?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let seen = rows.collect::<Result<Vec<(String, String)>, _>>()?;
+        let alarms = "SELECT reason FROM alarms WHERE device = ?1 ORDER BY noticed_at";
+        let mut alarms = self.connection.prepare(alarms)?;
+        let mut devices = Vec::with_capacity(seen.len());
+        for (device, at) in seen {
+            let reasons = alarms.query_map([&device], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            let at = at.parse().unwrap_or(Wall::from_unix_millis(0));
+            devices.push((device, at, reasons));
+        }
+        Ok(devices)
     }
 
     pub fn insert_alarm(&self, device: &str, id: Option<&str>, reason: &str, now: Wall) -> Result<(), StoreError> {

@@ -48,6 +48,20 @@ pub(crate) fn open_key(layout: &Layout, connection: &Connection) -> Result<Evide
     make_key(layout)
 }
 
+/// The box's evidence key, made when there is none; without opening the store, which an agent may hold.
+///
+/// # Errors
+/// When the key can't be read, is damaged, or can't be written.
+pub fn evidence_key(directory: &Path) -> Result<EvidenceKey, StoreError> {
+    let layout = Layout::new(directory);
+    match read_key(&layout) {
+        Err(StoreError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+        read => return read,
+    }
+    fs::create_dir_all(directory).at("create", directory)?;
+    make_key(&layout)
+}
+
 /// The key that is there, for whoever may read it.
 pub(crate) fn read_key(layout: &Layout) -> Result<EvidenceKey, StoreError> {
     let text = fs::read(&layout.evidence_key).at("read", &layout.evidence_key)?;
@@ -62,7 +76,7 @@ fn key_of(text: &[u8]) -> Option<EvidenceKey> {
 fn make_key(layout: &Layout) -> Result<EvidenceKey, StoreError> {
     let mut seed = [0; 32];
     File::open(RANDOM).and_then(|mut random| random.read_exact(&mut seed)).at("read", Path::new(RANDOM))?;
-    let temporary = layout.directory.join("evidence.key.tmp");
+    let temporary = layout.directory.join(format!("evidence.key.{}.tmp", std::process::id()));
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -72,7 +86,13 @@ fn make_key(layout: &Layout) -> Result<EvidenceKey, StoreError> {
         .at("create", &temporary)?;
     writeln!(file, "{}", STANDARD.encode(seed)).at("write", &temporary)?;
     file.sync_all().at("sync", &temporary)?;
-    fs::rename(&temporary, &layout.evidence_key).at("rename to", &layout.evidence_key)?;
+    // An enrolment may make the key while the agent starts: whoever comes second takes the first one's.
+    let linked = fs::hard_link(&temporary, &layout.evidence_key);
+    fs::remove_file(&temporary).at("remove", &temporary)?;
+    match linked {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return read_key(layout),
+        linked => linked.at("link to", &layout.evidence_key)?,
+    }
     sync_folder(&layout.directory)?;
     Ok(EvidenceKey::from_seed(seed))
 }

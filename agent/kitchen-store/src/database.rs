@@ -12,7 +12,7 @@ use rusqlite::{Connection, Transaction};
 use crate::error::{During as _, StoreCause, StoreError};
 use crate::files::{self, Layout};
 use crate::identity::Identity;
-use crate::{chain, eviction, rescue, schema};
+use crate::{adopt, chain, eviction, rescue, schema};
 
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The write-ahead log is cut back to this after a burst.
@@ -49,6 +49,7 @@ impl Database {
         files::sync_folder(&layout.directory)?;
         let key = chain::open_key(&layout, &connection)?;
         let identity = Identity::open(&mut connection, key, device, boot_id)?;
+        adopt::adopt(&mut connection, &identity)?;
         let mut database = Self { connection, identity, layout, _lock: lock };
         database.remove_orphans()?;
         database.empty_garbage()?;

@@ -3,6 +3,7 @@
 //! The rolling recording lies beside it, in `recording/`.
 //! One thread owns the connection. Never reads a clock: stamps come in as arguments.
 
+mod adopt;
 mod alert_evidence;
 mod alerts;
 mod chain;
@@ -24,6 +25,7 @@ mod store;
 
 pub use alert_evidence::{AlertEvidence, EvidenceFile};
 pub use alerts::{AlertRow, NewClip, NewSnapshot, OpenedAlert, RecordRow};
+pub use chain::evidence_key;
 pub use error::{StoreCause, StoreError};
 pub use eviction::{Quotas, Tidied};
 pub use outbox::Receipted;

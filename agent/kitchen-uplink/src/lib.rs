@@ -1,9 +1,12 @@
-//! MQTT 5 between the box and the district: one client for both ends, and the box's shell around the outbox.
+//! MQTT 5 between the box and the district: one client for both ends, and the box's shell around the outbox; and how a
+//! box gets its identity from the authority.
 //! Never decides what is sent when; `kitchen-core`'s scheduler and transfer do.
 
+pub mod authority;
 pub mod clip;
 pub mod explain;
 pub mod gate;
+pub mod identity;
 mod meter;
 pub mod mqtt;
 pub mod outbox;

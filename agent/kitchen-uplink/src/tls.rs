@@ -113,8 +113,8 @@ pub(crate) fn shown_bytes(certificate_file: Option<&Path>) -> Option<(u64, u64)>
 
 /// The day on which certificates are judged: a box without a battery starts in 1970, before any was issued.
 #[derive(Debug)]
-struct Today {
-    not_before: Option<Wall>,
+pub(crate) struct Today {
+    pub not_before: Option<Wall>,
 }
 
 impl TimeProvider for Today {

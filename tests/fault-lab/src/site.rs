@@ -91,6 +91,7 @@ impl Presence for Quiet {
             site: Place::default(),
             rules: std::collections::BTreeMap::new(),
             evidence_key: None,
+            board: None,
         }
     }
 

@@ -25,7 +25,7 @@ fn is_usable(config: &Config, file: &str, environment: &[(String, String)]) {
     let shown = toml::to_string(config).expect("a configuration is made of TOML's types");
     let again = Config::parse(&shown, &[]).expect("what is in force is accepted");
     assert_eq!(again, *config, "shown and read again");
-    assert!(!Config::settings(file, environment).expect("accepted before").is_empty());
+    assert!(!Config::settings(file, environment, None).expect("accepted before").is_empty());
     let _ = (config.without_effect(), config.time_zone());
     for settings in config.rule_settings() {
         let _ = settings.is_active(LocalTime { weekday: 6, minute: 1439 });

@@ -6,6 +6,7 @@ alerts-open = open
 alerts-received = at the district
 alerts-waiting = waits to be sent
 
+config-origin-enrolment = enrolment
 config-origin-built-in = built-in
 config-origin-file = file
 config-origin-environment = environment

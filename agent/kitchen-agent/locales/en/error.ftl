@@ -16,6 +16,7 @@ config-found-credentials = user and password
 config-found-crossing = edges that cross
 config-found-line = corners on one line
 config-expected-device-id = 3 to 48 of a-z, 0-9 and -, as the certificate's CN
+config-expected-enrolled-id = { $from }, as this box is enrolled; leave the key out, or enrol the box anew
 config-expected-time-zone = an IANA name such as Asia/Shanghai
 config-expected-language = zh or en
 config-expected-absolute-path = an absolute path

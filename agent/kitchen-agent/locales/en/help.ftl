@@ -162,7 +162,29 @@ help-budget-examples =
     {"  "}kitchen-agent budget --what-if alerts_per_day=50 --what-if yuan_per_gb=290
 
     Money is counted exactly; a month never passes its twelfth of budget.yuan_per_year.
-help-enrol = Claim, key, certificate
+help-enrol = Gets this box its certificate from the district: with the claim that it came with, once
+help-enrol-first_boot = As the unit kitchen-first-boot does it: looks for a claim, also on sticks, sets the clock, and tries until it is done
+help-enrol-examples =
+    Examples:
+    {"  "}sudo kitchen-agent enrol
+    {"  "}sudo kitchen-agent enrol --claim /media/usb/kitchen-claim.toml
+    {"  "}sudo kitchen-agent enrol export /media/usb
+    {"  "}sudo kitchen-agent enrol import /media/usb/kitchen-answer-mh07-000123.json
+
+    Keys are made on this box and never leave it. Asked again, it says what it is enrolled as.
+help-enrol-export = Without a network: writes the request for the district to a stick
+help-enrol-export-folder = A folder, as a rule on a stick
+help-enrol-export-examples =
+    Example:
+    {"  "}sudo kitchen-agent enrol export /media/usb
+
+    At the district: kitchen-district ca sign FILE. The request holds the claim: keep it to yourself.
+help-enrol-import = Without a network: takes the district's answer from a stick
+help-enrol-import-file = What kitchen-district ca sign wrote
+help-enrol-import-examples =
+    Example:
+    {"  "}sudo kitchen-agent enrol import /media/usb/kitchen-answer-mh07-000123.json
+help-option-claim = The claim [default: the one that waits, else kitchen-claim.toml on the boot partition or a mounted stick]
 help-accept = The acceptance test of a site
 help-update = Agent and model versions
 help-bundle = Support bundle

@@ -6,6 +6,7 @@ alerts-open = 进行中
 alerts-received = 平台已收到
 alerts-waiting = 等待发送
 
+config-origin-enrolment = 登记
 config-origin-built-in = 默认
 config-origin-file = 文件
 config-origin-environment = 环境变量

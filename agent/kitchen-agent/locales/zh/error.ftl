@@ -16,6 +16,7 @@ config-found-credentials = 带用户名和密码的地址
 config-found-crossing = 边线相交的区域
 config-found-line = 同一条线上的点
 config-expected-device-id = 3 至 48 位小写字母、数字或 -，与证书 CN 一致
+config-expected-enrolled-id = { $from }（本设备登记的编号）；删去该项，或重新登记
 config-expected-time-zone = 时区名，如 Asia/Shanghai
 config-expected-language = zh 或 en
 config-expected-absolute-path = 绝对路径

@@ -162,7 +162,29 @@ help-budget-examples =
     {"  "}kitchen-agent budget --what-if alerts_per_day=50 --what-if yuan_per_gb=290
 
     费用精确计算；每月不超过 budget.yuan_per_year 的十二分之一。
-help-enrol = 设备登记：申领、密钥、证书
+help-enrol = 用随机附带的登记凭证向平台领取本机证书（只需一次）
+help-enrol-first_boot = 与 kitchen-first-boot 服务相同：在启动分区和 U 盘上查找凭证，校时，并重试直到登记成功
+help-enrol-examples =
+    示例：
+    {"  "}sudo kitchen-agent enrol
+    {"  "}sudo kitchen-agent enrol --claim /media/usb/kitchen-claim.toml
+    {"  "}sudo kitchen-agent enrol export /media/usb
+    {"  "}sudo kitchen-agent enrol import /media/usb/kitchen-answer-mh07-000123.json
+
+    密钥在本机生成，不会离开本机。重复执行时显示已登记的结果。
+help-enrol-export = 无网络时：把登记请求写到 U 盘
+help-enrol-export-folder = 文件夹，一般在 U 盘上
+help-enrol-export-examples =
+    示例：
+    {"  "}sudo kitchen-agent enrol export /media/usb
+
+    在平台执行 kitchen-district ca sign 文件。请求中含有登记凭证，不要外传。
+help-enrol-import = 无网络时：从 U 盘读取平台的答复
+help-enrol-import-file = kitchen-district ca sign 写出的文件
+help-enrol-import-examples =
+    示例：
+    {"  "}sudo kitchen-agent enrol import /media/usb/kitchen-answer-mh07-000123.json
+help-option-claim = 登记凭证 [默认：已保存的凭证，否则为启动分区或已挂载 U 盘上的 kitchen-claim.toml]
 help-accept = 现场验收测试
 help-update = 程序和模型版本
 help-bundle = 生成诊断包

@@ -13,8 +13,10 @@ use crate::{config_file, explain};
 
 pub fn show(cli: &Cli) -> Result<Exit> {
     let path = config_file::path(cli);
-    let settings = Config::settings(&config_file::text(&path)?, &config_file::environment())
-        .with_context(|| config_file::is_wrong(&path))?;
+    let (text, environment) = (config_file::text(&path)?, config_file::environment());
+    let enrolled = config_file::enrolled(&config_file::state_dir_in(&text, &environment));
+    let settings =
+        Config::settings(&text, &environment, enrolled.as_ref()).with_context(|| config_file::is_wrong(&path))?;
     if cli.json {
         print_json(&json!({ "file": path, "settings": settings }))?;
         return Ok(Exit::Done);
@@ -22,6 +24,7 @@ pub fn show(cli: &Cli) -> Result<Exit> {
     for setting in settings {
         let origin = match setting.origin {
             Origin::BuiltIn => text!("config-origin-built-in"),
+            Origin::Enrolment => text!("config-origin-enrolment"),
             Origin::File => text!("config-origin-file"),
             Origin::Environment => text!("config-origin-environment"),
         };
@@ -32,7 +35,9 @@ pub fn show(cli: &Cli) -> Result<Exit> {
 
 pub fn validate(cli: &Cli) -> Result<Exit> {
     let path = config_file::path(cli);
-    let result = Config::parse(&config_file::text(&path)?, &config_file::environment());
+    let (text, environment) = (config_file::text(&path)?, config_file::environment());
+    let enrolled = config_file::enrolled(&config_file::state_dir_in(&text, &environment));
+    let result = Config::parse_enrolled(&text, &environment, enrolled.as_ref());
     let missing = result.as_ref().map(missing_files).unwrap_or_default();
     let without_effect = result.as_ref().map(Config::without_effect).unwrap_or_default();
     let valid = result.is_ok() && missing.is_empty();

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::expected::Expected;
-use super::{BudgetConfig, CameraConfig, Config, Polygon};
+use super::{BudgetConfig, CameraConfig, Config, Enrolled, Polygon};
 use crate::budget::Decimal;
 use crate::schedule::Schedule;
 use crate::time::TimeZone;
@@ -76,8 +76,14 @@ impl Problems {
     }
 }
 
-pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+pub(super) fn check(config: &Config, enrolled: Option<&Enrolled>) -> Result<(), ConfigError> {
     let mut problems = Problems::default();
+    if let Some(enrolled) =
+        enrolled.filter(|enrolled| is_device_id(&config.device.id) && enrolled.device != config.device.id)
+    {
+        let expected = Expected::EnrolledId(enrolled.device.clone());
+        problems.require(false, "device.id", &config.device.id, expected);
+    }
     check_device(config, &mut problems);
     for camera in &config.cameras {
         check_camera(camera, config, &mut problems);

@@ -6,6 +6,8 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
     DeviceId,
+    /// The one that the box was enrolled as.
+    EnrolledId(String),
     TimeZone,
     Language,
     AbsolutePath,
@@ -40,6 +42,7 @@ impl Expected {
     pub const fn key(&self) -> &'static str {
         match self {
             Self::DeviceId => "device-id",
+            Self::EnrolledId(_) => "enrolled-id",
             Self::TimeZone => "time-zone",
             Self::Language => "language",
             Self::AbsolutePath => "absolute-path",
@@ -65,11 +68,12 @@ impl Expected {
         }
     }
 
-    /// The bounds of a range, empty where there is none.
+    /// The bounds of a range or what is expected itself, empty where there is none.
     #[must_use]
     pub fn bounds(&self) -> (String, String) {
         match self {
             Self::AtLeast(least) => (least.to_string(), String::new()),
+            Self::EnrolledId(id) => (id.clone(), String::new()),
             Self::Between(from, to) => ((*from).to_owned(), (*to).to_owned()),
             Self::Seconds(from, to) => (from.to_string(), to.to_string()),
             _ => Default::default(),
@@ -80,6 +84,9 @@ impl Expected {
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::EnrolledId(id) => {
+                return write!(f, "{id}, as this box is enrolled; leave it out, or enrol the box anew");
+            }
             Self::DeviceId => "3 to 48 of a-z, 0-9 and -, as the certificate's CN",
             Self::TimeZone => "an IANA name such as Asia/Shanghai",
             Self::Language => "zh or en",

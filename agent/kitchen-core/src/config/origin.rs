@@ -1,9 +1,11 @@
-//! Layers of the configuration: the file's text, the environment over it, and where each value came from.
+//! Layers of the configuration: the enrolment, the file's text over it, the environment over both, and where each value
+//! came from.
 
 use serde::Serialize;
 use toml::{Table, Value};
 
 use super::check::ConfigError;
+use super::enrolled::{Enrolled, laid_over};
 use super::expected::Expected;
 use super::{Config, ENVIRONMENT_PREFIX};
 
@@ -15,6 +17,7 @@ const DEEPEST: usize = 8;
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     BuiltIn,
+    Enrolment,
     File,
     Environment,
 }
@@ -27,16 +30,24 @@ pub struct Setting {
     pub origin: Origin,
 }
 
-/// The file's table with the environment's values over it.
-pub(super) fn merged(text: &str, environment: &[(String, String)]) -> Result<Table, ConfigError> {
+/// The file's table over the enrolment's, with the environment's values over both.
+pub(super) fn merged(
+    text: &str,
+    environment: &[(String, String)],
+    enrolled: Option<&Enrolled>,
+) -> Result<Table, ConfigError> {
     // The file is read alone first, so that an error in it is told with its line.
     let file: Result<Config, _> = toml::from_str(text);
+    let is_alone = environment.is_empty() && enrolled.is_none();
     let mut table: Table = match file {
-        Err(error) if environment.is_empty() || text.parse::<Table>().is_err() || is_unknown(&error) => {
+        Err(error) if is_alone || text.parse::<Table>().is_err() || is_unknown(&error) => {
             return Err(ConfigError::from_toml(error));
         }
         _ => text.parse().map_err(ConfigError::from_toml)?,
     };
+    if let Some(enrolled) = enrolled {
+        table = laid_over(enrolled.table(), table);
+    }
     for (name, value) in environment {
         let path = path_of(name);
         set(&mut table, &path, parsed(value)).map_err(|()| ConfigError::one(name, value, Expected::EnvironmentKey))?;
@@ -48,19 +59,29 @@ fn is_unknown(error: &toml::de::Error) -> bool {
     error.message().contains("unknown field")
 }
 
-pub(super) fn settings(config: &Config, text: &str, environment: &[(String, String)]) -> Vec<Setting> {
+pub(super) fn settings(
+    config: &Config,
+    text: &str,
+    environment: &[(String, String)],
+    enrolled: Option<&Enrolled>,
+) -> Vec<Setting> {
     let file: Table = text.parse().unwrap_or_default();
-    let mut in_file = Vec::new();
+    let (mut in_file, mut in_enrolment) = (Vec::new(), Vec::new());
     flatten("", &Value::Table(file), &mut in_file);
+    flatten("", &Value::Table(enrolled.map(Enrolled::table).unwrap_or_default()), &mut in_enrolment);
+    let is_empty = |value: &Value| value.as_str().is_some_and(str::is_empty);
     let in_environment: Vec<String> = environment.iter().map(|(name, _)| path_of(name).join(".")).collect();
     let mut in_force = Vec::new();
     let whole = Value::try_from(config).expect("a configuration is made of TOML's types");
     flatten("", &whole, &mut in_force);
+    let is_enrolled = |key: &str| in_enrolment.iter().any(|(name, _)| name == key);
     let origin = |key: &str| {
         if in_environment.iter().any(|name| name == key) {
             Origin::Environment
-        } else if in_file.iter().any(|(name, _)| name == key) {
+        } else if in_file.iter().any(|(name, value)| name == key && !(is_enrolled(key) && is_empty(value))) {
             Origin::File
+        } else if is_enrolled(key) {
+            Origin::Enrolment
         } else {
             Origin::BuiltIn
         }

@@ -300,6 +300,7 @@ impl Presence for TestPresence {
             site: Site { name: "海底捞".into(), licence: "L1".into(), town: "T1".into() },
             rules: BTreeMap::new(),
             evidence_key: None,
+            board: None,
         }
     }
 

@@ -1,0 +1,63 @@
+# Enrolment: what came of it, and why not.
+enrol-done = enrolled as { $device } ({ $site }) until { $until }
+enrol-already = enrolled as { $device } ({ $site }) already, until { $until }
+enrol-broker = reports to { $broker }
+enrol-next = next: kitchen-agent check
+enrol-asking = asking { $url } to enrol { $device }
+enrol-again = next try in { $seconds } s
+enrol-exported = { $path }
+enrol-export-next = next, at the district: kitchen-district ca sign { $file }; then on this box: kitchen-agent enrol import kitchen-answer-{ $device }.json
+enrol-no-claim = no claim was found
+enrol-no-serial = neither the device tree nor the processor tells a serial number
+enrol-file = { $path }: { $reason }
+enrol-damaged = { $path } is damaged
+enrol-key = no key could be made
+enrol-other-certificate = the certificate is not for this box's key and name
+enrol-answer-unreadable = the file is no answer of an enrolment service
+enrol-claim-in-the-way = this box has a claim that is for { $device }
+
+claim-text = { $path }, line { $line }: not as a claim is written
+claim-cut = { $path } ends too early
+claim-version = { $path } is of version { $version }, which this agent does not know
+claim-value = { $path }: { $key } is wrong
+claim-altered = { $path }: content and signature do not fit together
+
+authority-no-route = no route to the network
+authority-name-unknown = the name { $host } can't be resolved
+authority-unreachable = { $host }: { $reason }
+authority-foreign = { $host } shows a certificate of somebody else
+authority-not-valid = the certificate of { $host } is not valid at this box's time
+authority-none = { $host } does not answer as an enrolment service does ({ $detail })
+authority-setup = the address or certificate in the claim can't be used
+answer-broker = the broker's address or certificate in it is wrong
+answer-signature = it is not signed by the service that the claim names
+answer-value = { $key } in it is wrong
+answer-version = it is of version { $version }, which this agent does not know
+
+refused-expired = the district says that the claim has expired
+refused-foreign = the district says that the claim is from another district
+refused-tampered = the district says that the claim was altered
+refused-unknown = the district does not know the claim
+refused-used = the district says that another box, or another card in this one, has used the claim
+refused-void = the district has made a newer claim for this box
+refused-serial = the district says that the claim is for another board
+refused-revoked = the district has revoked this box
+refused-second-box = the district says that another box has renewed this identity
+refused-request = the district could not read the request
+refused-unavailable = the enrolment service can't at the moment
+
+first-boot-looking = looking for { $file } on the boot partition and USB sticks
+first-boot-found = claim for { $device } found: { $path }
+first-boot-clock = clock set to { $time } ({ $source })
+result-title = Kitchen box: enrolment
+result-done = Done. This box is { $device }, { $site }.
+result-waiting = Not enrolled yet. The box already watches and keeps its alerts; it tries again by itself.
+result-failed = Not enrolled.
+result-line-time = Time: { $time }
+result-line-board = Board: { $board }
+result-line-addresses = Network: { $addresses }
+result-line-code = { $code } { $title }
+result-line-found = Found: { $found }
+result-line-next = Next: { $next }
+result-no-address = none
+supplies-wrong = { $path } is wrong:{ $what }

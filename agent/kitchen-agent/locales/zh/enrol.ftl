@@ -1,0 +1,63 @@
+# 设备登记：结果与原因。
+enrol-done = 已登记为 { $device }（{ $site }），证书有效期至 { $until }
+enrol-already = 此前已登记为 { $device }（{ $site }），证书有效期至 { $until }
+enrol-broker = 上报平台：{ $broker }
+enrol-next = 下一步：kitchen-agent check
+enrol-asking = 正在向 { $url } 登记 { $device }
+enrol-again = { $seconds } 秒后重试
+enrol-exported = { $path }
+enrol-export-next = 下一步，在平台执行：kitchen-district ca sign { $file }；然后在本设备执行：kitchen-agent enrol import kitchen-answer-{ $device }.json
+enrol-no-claim = 没有找到登记凭证
+enrol-no-serial = 设备树和处理器信息中都没有序列号
+enrol-file = { $path }：{ $reason }
+enrol-damaged = { $path } 已损坏
+enrol-key = 无法生成密钥
+enrol-other-certificate = 证书不是签给本机密钥和编号的
+enrol-answer-unreadable = 该文件不是登记服务的答复
+enrol-claim-in-the-way = 本设备现有的凭证属于 { $device }
+
+claim-text = { $path } 第 { $line } 行：格式不对
+claim-cut = { $path } 不完整
+claim-version = { $path } 的版本为 { $version }，本程序不支持
+claim-value = { $path }：{ $key } 有误
+claim-altered = { $path }：内容与签名不符
+
+authority-no-route = 没有网络路由
+authority-name-unknown = 域名 { $host } 无法解析
+authority-unreachable = { $host }：{ $reason }
+authority-foreign = { $host } 出示的是别人的证书
+authority-not-valid = 按本机时间，{ $host } 的证书不在有效期内
+authority-none = { $host } 的答复不是登记服务的（{ $detail }）
+authority-setup = 凭证中的地址或证书无法使用
+answer-broker = 其中的平台消息服务地址或证书有误
+answer-signature = 签名者不是凭证指定的登记服务
+answer-value = 其中的 { $key } 有误
+answer-version = 其版本为 { $version }，本程序不支持
+
+refused-expired = 平台答复：凭证已过期
+refused-foreign = 平台答复：凭证属于其他平台
+refused-tampered = 平台答复：凭证被改动过
+refused-unknown = 平台没有这份凭证
+refused-used = 平台答复：凭证已被另一台设备或本机的另一张存储卡使用
+refused-void = 平台已为本设备签发更新的凭证
+refused-serial = 平台答复：凭证属于另一块主板
+refused-revoked = 平台已吊销本设备
+refused-second-box = 平台答复：另一台设备已用此身份续期
+refused-request = 平台无法读取登记请求
+refused-unavailable = 登记服务暂时无法处理
+
+first-boot-looking = 正在启动分区和 U 盘上查找 { $file }
+first-boot-found = 找到 { $device } 的凭证：{ $path }
+first-boot-clock = 时钟已设为 { $time }（{ $source }）
+result-title = 厨房盒子：设备登记
+result-done = 登记成功。本设备为 { $device }，{ $site }。
+result-waiting = 尚未登记。设备已开始检测并保存报警，会自动重试。
+result-failed = 未登记。
+result-line-time = 时间：{ $time }
+result-line-board = 主板：{ $board }
+result-line-addresses = 网络：{ $addresses }
+result-line-code = { $code } { $title }
+result-line-found = 原因：{ $found }
+result-line-next = 下一步：{ $next }
+result-no-address = 无
+supplies-wrong = { $path } 有误：{ $what }

@@ -1,0 +1,239 @@
+//! One try to get this box its certificate: the claim comes in, a new identity lies in the state folder or a trouble with
+//! its next step comes out. Cut at any moment, it is simply made again.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use kitchen_core::enrolment::{Claim, EnrolRequest, Enrolment};
+use kitchen_core::evidence::{EvidenceKey, PublicKey};
+use kitchen_core::time::Wall;
+use kitchen_uplink::authority::{Access, AuthorityError};
+use kitchen_uplink::identity::{Generation, IdentityError, IdentityFolder};
+
+use crate::fault::Fault;
+use crate::notice::{Notice, notice};
+use crate::{board, clock, explain};
+
+/// The user that the service runs as.
+const USER: &str = "kitchen";
+
+/// Why a box is not enrolled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub notice: Notice,
+    /// Another try may succeed without anybody doing something.
+    pub is_passing: bool,
+}
+
+impl Trouble {
+    fn lasting(notice: Notice) -> Self {
+        Self { notice, is_passing: false }
+    }
+}
+
+impl From<IdentityError> for Trouble {
+    fn from(error: IdentityError) -> Self {
+        Self::lasting(explain::identity(&error))
+    }
+}
+
+impl From<AuthorityError> for Trouble {
+    fn from(error: AuthorityError) -> Self {
+        tracing::warn!(error = %error, "not enrolled");
+        let is_passing = match &error {
+            AuthorityError::Refused { refusal, .. } => refusal.is_passing(),
+            AuthorityError::Answer(_) | AuthorityError::Setup(_) => false,
+            _ => true,
+        };
+        Self { notice: explain::authority(&error), is_passing }
+    }
+}
+
+/// The state folder of a box, seen by who enrols it.
+#[derive(Clone, Debug)]
+pub struct Enrolling {
+    pub state_dir: PathBuf,
+    pub identity: IdentityFolder,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub enum Enrolled {
+    /// Just now.
+    New(Generation),
+    /// With this claim, before.
+    Already(Generation),
+}
+
+impl Enrolled {
+    #[must_use]
+    pub fn generation(&self) -> &Generation {
+        match self {
+            Self::New(generation) | Self::Already(generation) => generation,
+        }
+    }
+}
+
+impl Enrolling {
+    #[must_use]
+    pub fn of(state_dir: &Path) -> Self {
+        Self { state_dir: state_dir.to_owned(), identity: IdentityFolder::of(state_dir) }
+    }
+
+    /// Keeps a claim that was found: from then on the box has its name.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn keep(&self, claim: &Claim) -> Result<(), Trouble> {
+        self.identity.keep_claim(claim)?;
+        self.give_to_owner()
+    }
+
+    /// Enrols with the claim that is kept, over the network.
+    ///
+    /// # Errors
+    /// Why that did not succeed.
+    pub async fn enrol(&self) -> Result<Enrolled, Trouble> {
+        let _alone = self.lock()?;
+        let Some((claim, request)) = self.request()? else { return self.already() };
+        let access = Access { authority: claim.authority.clone(), not_before: not_before(&claim) };
+        let answer = access.enrol(&request).await?;
+        self.accept(&claim, &answer)
+    }
+
+    /// What `enrol export` writes; `None` when the box is enrolled with its claim already.
+    ///
+    /// # Errors
+    /// When there is no claim, or no key can be made.
+    pub fn export(&self) -> Result<Option<EnrolRequest>, Trouble> {
+        let _alone = self.lock()?;
+        let request = self.request()?.map(|(_, request)| request);
+        self.give_to_owner()?;
+        Ok(request)
+    }
+
+    /// Takes the authority's answer from a file.
+    ///
+    /// # Errors
+    /// When it is not for this box and its claim.
+    pub fn import(&self, text: &[u8]) -> Result<Enrolled, Trouble> {
+        let _alone = self.lock()?;
+        let answer: Enrolment = serde_json::from_slice(text)
+            .map_err(|_| Trouble::lasting(notice!("enrol-answer-unreadable", Fault::EnrolmentAnswer)))?;
+        let Some(claim) = self.identity.claim()? else { return self.already() };
+        let key: Result<PublicKey, _> = claim.authority.key.parse();
+        let checked = key.map(|key| answer.check(&claim.device, &key));
+        if let Ok(Err(error)) = checked {
+            return Err(AuthorityError::Answer(error).into());
+        }
+        self.accept(&claim, &answer)
+    }
+
+    /// The claim in use and the request by it.
+    fn request(&self) -> Result<Option<(Claim, EnrolRequest)>, Trouble> {
+        let Some(claim) = self.identity.claim()? else {
+            return match self.identity.current()? {
+                Some(_) => Ok(None),
+                None => Err(Trouble::lasting(notice!("enrol-no-claim", Fault::ClaimMissing))),
+            };
+        };
+        if self.identity.current()?.is_some_and(|current| current.claim_id == claim.claim_id) {
+            // Cut between the new identity and the end of its claim.
+            self.identity.wipe_claim()?;
+            return Ok(None);
+        }
+        let serial =
+            board::serial().ok_or_else(|| Trouble::lasting(notice!("enrol-no-serial", Fault::BoardUnknown)))?;
+        let csr = self.identity.request(&claim.device)?;
+        let key = self.evidence_key()?;
+        let request = EnrolRequest::new(claim.clone(), &serial, csr, env!("CARGO_PKG_VERSION"), &key);
+        Ok(Some((claim, request)))
+    }
+
+    fn accept(&self, claim: &Claim, answer: &Enrolment) -> Result<Enrolled, Trouble> {
+        let generation = self.identity.accept(answer, &claim.claim_id)?;
+        fail::fail_point!("identity-in-use");
+        self.identity.wipe_claim()?;
+        self.give_to_owner()?;
+        tracing::info!(device = %answer.device, until = %generation.validity.not_after, "enrolled");
+        Ok(Enrolled::New(generation))
+    }
+
+    fn already(&self) -> Result<Enrolled, Trouble> {
+        let missing = || Trouble::lasting(notice!("enrol-no-claim", Fault::ClaimMissing));
+        self.identity.current()?.map(Enrolled::Already).ok_or_else(missing)
+    }
+
+    /// The key that signs the box's records; made here when the agent has not yet.
+    ///
+    /// # Errors
+    /// When it can't be read or written.
+    pub fn evidence_key(&self) -> Result<EvidenceKey, Trouble> {
+        kitchen_store::evidence_key(&self.state_dir.join("store")).map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "no evidence key");
+            Trouble::lasting(explain::store(&error))
+        })
+    }
+
+    /// One try at a time on this box: first boot, a technician and the agent may all want to.
+    fn lock(&self) -> Result<File, Trouble> {
+        let failed = |source| {
+            let path = self.identity.path().to_owned();
+            Trouble::from(IdentityError::File { what: "lock", path, source })
+        };
+        fs::create_dir_all(&self.state_dir).map_err(failed)?;
+        let file = File::create(self.state_dir.join("enrolling.lock")).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        Ok(file)
+    }
+
+    /// What root makes here is for the agent to read.
+    fn give_to_owner(&self) -> Result<(), Trouble> {
+        let Some(owner) = owner(&self.state_dir) else { return Ok(()) };
+        for path in [self.state_dir.clone(), self.state_dir.join("enrolling.lock"), self.state_dir.join("store")] {
+            if path.exists() {
+                let given = std::os::unix::fs::lchown(&path, Some(owner.0), Some(owner.1));
+                given.map_err(|source| IdentityError::File { what: "give away", path, source })?;
+            }
+        }
+        let key = self.state_dir.join("store/evidence.key");
+        if key.exists() {
+            let given = std::os::unix::fs::lchown(&key, Some(owner.0), Some(owner.1));
+            given.map_err(|source| IdentityError::File { what: "give away", path: key, source })?;
+        }
+        Ok(self.identity.give_to_owner(owner)?)
+    }
+}
+
+/// No certificate of a box's authority is older than the claim that names it.
+fn not_before(claim: &Claim) -> Wall {
+    clock::built().max(claim.issued)
+}
+
+/// Whom the state belongs to, where root works on it: its owner so far, else the service's user.
+fn owner(state_dir: &Path) -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let held = fs::metadata(state_dir).ok().map(|found| (found.uid(), found.gid()));
+    held.filter(|(user, _)| *user != 0).or_else(|| user(&fs::read_to_string("/etc/passwd").ok()?))
+}
+
+fn user(passwd: &str) -> Option<(u32, u32)> {
+    let line = passwd.lines().find(|line| line.split(':').next() == Some(USER))?;
+    let mut fields = line.split(':').skip(2);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_s_user_is_found_among_others() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nkitchenette:x:1:1::/:\nkitchen:x:997:996:Kitchen agent:/:/\n";
+        assert_eq!(user(passwd), Some((997, 996)));
+        assert_eq!(user("root:x:0:0::/:/bin/sh\n"), None);
+    }
+}

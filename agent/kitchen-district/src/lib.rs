@@ -1,6 +1,7 @@
-//! The district's end of the contract: a reference receiver that stores what boxes send and acknowledges it.
-//! Never acknowledges what is not durable.
+//! The district's end of the contract: a reference receiver that stores what boxes send and acknowledges it, and the
+//! making of batches of boxes. Never acknowledges what is not durable.
 
+pub mod batch;
 mod clips;
 mod district;
 mod event;

@@ -1,15 +1,24 @@
 //! The reference receiver as a program: events to stdout, diagnostics to stderr.
-//! Exit 0 ended on request, 2 could not run or not available.
+//! Exit 0 ended on request or done, 1 problem found, 2 could not run or not available, 64 wrong use.
+
+mod batch_command;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use base64::Engine as _;
 use clap::{Args, Parser, Subcommand};
+use kitchen_core::enrolment::AuthorityKey;
+use kitchen_core::time::Wall;
+use kitchen_district::batch::BatchOptions;
 use kitchen_district::{District, DistrictOptions};
 use kitchen_uplink::LinkOptions;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// As sysexits.h has it.
+const WRONG_USE: u8 = 64;
 
 /// Receives what the boxes of a district send, stores it and acknowledges it.
 #[derive(Debug, Parser)]
@@ -55,6 +64,15 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         store: PathBuf,
     },
+    /// Makes claims, labels and the platform's table for many boxes
+    #[command(after_help = batch_command::EXAMPLE)]
+    Batch {
+        #[command(flatten)]
+        arguments: batch_command::BatchArguments,
+        /// The authority's, `https://host[:port]`
+        #[arg(long, value_name = "URL")]
+        url: String,
+    },
     /// Sends a command to a box
     Send { device: String, name: String, arguments: Vec<String> },
     /// Sends the configuration wanted to a box
@@ -72,14 +90,21 @@ fn main() -> ExitCode {
         )
         .with_ansi(std::env::var_os("NO_COLOR").is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(WRONG_USE) } else { ExitCode::SUCCESS };
+        }
+    };
     let result = match cli.command {
-        Some(Command::Key { device, store }) => print_key(&device, &store),
+        Some(Command::Key { device, store }) => print_key(&device, &store).map(|()| ExitCode::SUCCESS),
+        Some(Command::Batch { arguments, url }) => batch(arguments, url),
         Some(_) => Err(anyhow::anyhow!("not available in this version; run kitchen-district without a subcommand")),
-        None => receive(cli.receive),
+        None => receive(cli.receive).map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "kitchen-district: {error:#}");
             ExitCode::from(2)
@@ -93,6 +118,31 @@ fn print_key(device: &str, store: &Path) -> anyhow::Result<()> {
     std::io::stdout().write_all(key.to_pem().as_bytes())?;
     Ok(())
 }
+
+// ---- The authority's folder as it is for now: `authority.key` (32 bytes in base64) and `ca.pem`; the URL is given. ----
+fn batch(arguments: batch_command::BatchArguments, url: String) -> anyhow::Result<ExitCode> {
+    let read = |name: &str| {
+        let path = arguments.store.join(name);
+        std::fs::read_to_string(&path).with_context(|| format!("{} can't be read: check --store", path.display()))
+    };
+    let seed = base64::engine::general_purpose::STANDARD.decode(read("authority.key")?.trim()).ok();
+    let seed = seed.and_then(|seed| seed.try_into().ok()).context("authority.key is not 32 bytes in base64")?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let options = BatchOptions {
+        ca_pem: read("ca.pem")?,
+        key: AuthorityKey::from_seed(seed),
+        url,
+        now: Wall::from_unix_millis(0).after(now),
+        taken: std::collections::BTreeSet::new(),
+        sites: arguments.sites,
+        out: arguments.out,
+        batch: arguments.batch,
+        valid_for: arguments.expires,
+        font: arguments.font,
+    };
+    batch_command::run(&options, arguments.json)
+}
+// ---- Until here. ----
 
 fn receive(arguments: Receive) -> anyhow::Result<()> {
     kitchen_uplink::install_crypto();

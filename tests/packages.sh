@@ -28,6 +28,8 @@ missing_packages() {
     has mosquitto_sub || echo mosquitto-clients
     has ip && has tc || echo iproute2
     has chromium || echo chromium
+    has pdftoppm && has pdftotext || echo poppler-utils
+    [ -e /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc ] || echo fonts-noto-cjk
     has ffmpeg && has ffprobe || echo ffmpeg
     has systemd-cat && [ -x /lib/systemd/systemd-journald ] || echo systemd
     has c++ || echo g++

@@ -4,6 +4,7 @@
 mod budget;
 mod camera;
 mod detector;
+mod enrolment;
 mod link;
 mod machine;
 mod recording;
@@ -68,12 +69,13 @@ checks! {
     DetectorSpeed = "detector.speed" needs [DetectorLoad] excused_by [Temperature, Power],
     Database = "database" needs [Config] excused_by [Disk],
     Recording = "recording" needs [Config] excused_by [Disk, Database],
+    Enrolment = "enrolment" needs [Config] excused_by [Clock, Disk],
     LinkRoute = "link.route" needs [Config] excused_by [],
     LinkDns = "link.dns" needs [LinkRoute] excused_by [],
-    BrokerTls = "broker.tls" needs [LinkDns, Clock, CertificateExpiry] excused_by [],
+    BrokerTls = "broker.tls" needs [LinkDns, Clock, CertificateExpiry, Enrolment] excused_by [],
     BrokerAuth = "broker.auth" needs [BrokerTls] excused_by [],
     BrokerRoundtrip = "broker.roundtrip" needs [BrokerAuth, Disk, Database] excused_by [],
-    CertificateExpiry = "certificate.expiry" needs [Config] excused_by [Clock],
+    CertificateExpiry = "certificate.expiry" needs [Enrolment] excused_by [Clock],
     Budget = "budget" needs [Config] excused_by [],
     Service = "service" needs [Config] excused_by [Disk, DetectorLoad, Database],
 }

@@ -2,6 +2,7 @@
 //! its next step comes out. Cut at any moment, it is simply made again.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -95,6 +96,18 @@ impl Enrolling {
     /// # Errors
     /// Why that did not succeed.
     pub async fn enrol(&self) -> Result<Enrolled, Trouble> {
+        let outcome = self.try_once().await;
+        self.note(outcome.as_ref().err());
+        outcome
+    }
+
+    /// Why the newest try did not succeed.
+    #[must_use]
+    pub fn last_trouble(&self) -> Option<Notice> {
+        serde_json::from_slice(&fs::read(self.trouble_file()).ok()?).ok()
+    }
+
+    async fn try_once(&self) -> Result<Enrolled, Trouble> {
         let _alone = self.lock()?;
         let Some((claim, request)) = self.request()? else { return self.already() };
         let access = Access { authority: claim.authority.clone(), not_before: not_before(&claim) };
@@ -127,7 +140,9 @@ impl Enrolling {
         if let Ok(Err(error)) = checked {
             return Err(AuthorityError::Answer(error).into());
         }
-        self.accept(&claim, &answer)
+        let enrolled = self.accept(&claim, &answer)?;
+        self.note(None);
+        Ok(enrolled)
     }
 
     /// The claim in use and the request by it.
@@ -149,6 +164,27 @@ impl Enrolling {
         let key = self.evidence_key()?;
         let request = EnrolRequest::new(claim.clone(), &serial, csr, env!("CARGO_PKG_VERSION"), &key);
         Ok(Some((claim, request)))
+    }
+
+    /// For `check`; a disk that does not take it has told its trouble elsewhere.
+    fn note(&self, trouble: Option<&Trouble>) {
+        let path = self.trouble_file();
+        let noted = match trouble.map(|trouble| serde_json::to_vec(&trouble.notice)) {
+            Some(Ok(text)) => fs::write(&path, text).and_then(|()| match owner(&self.state_dir) {
+                Some((user, group)) => std::os::unix::fs::lchown(&path, Some(user), Some(group)),
+                None => Ok(()),
+            }),
+            _ => fs::remove_file(&path),
+        };
+        if let Err(error) =
+            noted.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+        {
+            tracing::debug!(path = %path.display(), %error, "the trouble can't be noted");
+        }
+    }
+
+    fn trouble_file(&self) -> PathBuf {
+        self.state_dir.join("enrolment-trouble.json")
     }
 
     fn accept(&self, claim: &Claim, answer: &Enrolment) -> Result<Enrolled, Trouble> {

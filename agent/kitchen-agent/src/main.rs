@@ -37,6 +37,7 @@ mod notice;
 mod pack;
 mod pipeline;
 mod recording;
+mod renewal;
 mod scrub;
 mod snapshot;
 mod status;

@@ -34,6 +34,7 @@ use crate::clip_stage::{self, ClipQueue};
 use crate::clock::{SystemClock, boot_id};
 use crate::decoding::{Decoding, decode};
 use crate::desk_job::{Answer, Backlog, DeskJob};
+use crate::enrolling::Enrolling;
 use crate::evidence::Recorder;
 use crate::fault::Fault;
 use crate::frame_slot::FrameSlot;
@@ -43,6 +44,7 @@ use crate::main_stream::{CloseView, NewestKeyframe};
 use crate::notice::notice;
 use crate::pack::{OBJECTS, Pack};
 use crate::recording::{Feed, Recording};
+use crate::renewal::Renewing;
 use crate::snapshot::Photographer;
 use crate::status::{AgentStatus, CameraCounters, DetectorReport};
 use crate::supervise::{Lease, Pulse, Running, Supervisor};
@@ -162,6 +164,16 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     recording.start(&mut supervisor, &store, &clock, boot_id()?, &stopped)?;
 
     let (link_sender, link) = watch::channel(LinkStatus::default());
+    let reconnect = Arc::new(Notify::new());
+    let renewing = Renewing {
+        enrolling: Enrolling::of(&config.device.state_dir),
+        clock: Arc::clone(&clock),
+        link: link.clone(),
+        reconnect: Arc::clone(&reconnect),
+        budget: Arc::clone(&budget),
+    };
+    let uses_enrolment = config.uplink.certificate_file == Some(renewing.enrolling.identity.certificate_file());
+    let renewing = uses_enrolment.then(|| tokio::spawn(renewing.run()));
     let status = Arc::new(AgentStatus {
         device: config.device.id.clone(),
         site: config.device.site.clone(),
@@ -184,7 +196,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
         wake: Arc::clone(&wake),
         hurry: Arc::default(),
     });
-    start_uplink(&mut supervisor, &config, &status, &wake, link_sender, &stopped)?;
+    start_uplink(&mut supervisor, &config, &status, &wake, &reconnect, link_sender, &stopped)?;
     let control = tokio::spawn(control::serve(control::socket_path(&config.device.state_dir), Arc::clone(&status)));
     let house = Housekeeping::new(&config, store.clone(), Arc::clone(&clock), Arc::clone(&wake));
     let damage = house.damage();
@@ -210,6 +222,9 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<()> {
     let _ = stopper.send(true);
     watching.abort();
     counting.abort();
+    if let Some(renewing) = renewing {
+        renewing.abort();
+    }
     for stage in supervisor.join(STOP_PATIENCE).await {
         error!(stage, "did not end, and is left behind");
     }
@@ -457,6 +472,7 @@ fn start_uplink(
     config: &Config,
     status: &Arc<AgentStatus>,
     wake: &Arc<Notify>,
+    reconnect: &Arc<Notify>,
     link_status: watch::Sender<LinkStatus>,
     stopped: &watch::Receiver<bool>,
 ) -> Result<()> {
@@ -467,6 +483,7 @@ fn start_uplink(
     }
     let device = config.device.id.clone();
     let (status, wake, stopped) = (Arc::clone(status), Arc::clone(wake), stopped.clone());
+    let reconnect = Arc::clone(reconnect);
     let start = move |pulse: Pulse, _: Lease| {
         let mut link = LinkOptions::new(&uplink.broker, &device);
         link.ca_file.clone_from(&uplink.ca_file);
@@ -479,6 +496,7 @@ fn start_uplink(
             heartbeat_s: uplink.heartbeat_s,
             status: link_status.clone(),
             hurry: Arc::clone(&status.hurry),
+            reconnect: Arc::clone(&reconnect),
             gate: Arc::clone(&status.budget) as Arc<dyn Gate>,
         };
         let (store, clock) = (status.store.clone(), Arc::clone(&status.clock));

@@ -1,7 +1,8 @@
 //! The district's end of the contract: a reference receiver that stores what boxes send and acknowledges it, and the
-//! authority that gives boxes their certificates.
+//! authority that makes batches of boxes and gives them their certificates.
 //! Never acknowledges what is not durable.
 
+pub mod batch;
 pub mod ca;
 mod clips;
 mod district;

@@ -1,5 +1,7 @@
 //! The reference receiver as a program: events to stdout, diagnostics to stderr.
-//! Exit 0 ended on request, 2 could not run or not available.
+//! Exit 0 ended on request or done, 1 problem found, 2 could not run or not available, 64 wrong use.
+
+mod batch_command;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,9 +9,13 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use kitchen_district::batch::BatchOptions;
 use kitchen_district::{District, DistrictOptions, ca};
 use kitchen_uplink::LinkOptions;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// As sysexits.h has it.
+const WRONG_USE: u8 = 64;
 
 /// Receives what the boxes of a district send, stores it and acknowledges it.
 #[derive(Debug, Parser)]
@@ -55,6 +61,9 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         store: PathBuf,
     },
+    /// Makes claims, labels and the platform's table for many boxes
+    #[command(after_help = batch_command::EXAMPLE)]
+    Batch(batch_command::BatchArguments),
     /// The authority that enrols boxes, renews and revokes their certificates
     Ca(ca::command::CaArguments),
     /// Sends a command to a box
@@ -74,15 +83,22 @@ fn main() -> ExitCode {
         )
         .with_ansi(std::env::var_os("NO_COLOR").is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(WRONG_USE) } else { ExitCode::SUCCESS };
+        }
+    };
     let result = match cli.command {
-        Some(Command::Key { device, store }) => print_key(&device, &store),
-        Some(Command::Ca(arguments)) => ca::command::run(arguments),
+        Some(Command::Key { device, store }) => print_key(&device, &store).map(|()| ExitCode::SUCCESS),
+        Some(Command::Batch(arguments)) => batch(arguments),
+        Some(Command::Ca(arguments)) => ca::command::run(arguments).map(|()| ExitCode::SUCCESS),
         Some(_) => Err(anyhow::anyhow!("not available in this version; run kitchen-district without a subcommand")),
-        None => receive(cli.receive),
+        None => receive(cli.receive).map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "kitchen-district: {error:#}");
             ExitCode::from(2)
@@ -95,6 +111,23 @@ fn print_key(device: &str, store: &Path) -> anyhow::Result<()> {
     let key = key.with_context(|| format!("{device} has shown no evidence key yet: see its up/state"))?;
     std::io::stdout().write_all(key.to_pem().as_bytes())?;
     Ok(())
+}
+
+fn batch(arguments: batch_command::BatchArguments) -> anyhow::Result<ExitCode> {
+    let (authority, register) = (ca::Authority::open(&arguments.store)?, ca::Register::open(&arguments.store)?);
+    let options = BatchOptions {
+        taken: register.devices()?,
+        ca_pem: authority.ca_pem,
+        key: authority.key,
+        url: authority.settings.url,
+        now: ca::now(),
+        sites: arguments.sites,
+        out: arguments.out,
+        batch: arguments.batch,
+        valid_for: arguments.expires,
+        font: arguments.font,
+    };
+    batch_command::run(&options, arguments.json)
 }
 
 fn receive(arguments: Receive) -> anyhow::Result<()> {

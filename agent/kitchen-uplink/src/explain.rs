@@ -26,6 +26,8 @@ pub enum LinkReason {
     OtherName,
     NotValidToday,
     CertificateRefused,
+    /// The authority has taken it back.
+    Revoked,
     NotAuthorised,
     SecondBox,
     TopicForbidden,
@@ -181,6 +183,9 @@ fn explain_tls(error: &rustls::Error, broker: &Broker, client_id: &str) -> LinkT
         }
         Tls::AlertReceived(AlertDescription::ProtocolVersion) => {
             (LinkReason::TlsFailed, format!("{host} wants another version of TLS: it must speak TLS 1.2 or later"))
+        }
+        Tls::AlertReceived(AlertDescription::CertificateRevoked) => {
+            (LinkReason::Revoked, format!("the certificate of {client_id} was revoked: ask the district why"))
         }
         Tls::AlertReceived(alert) => (
             LinkReason::CertificateRefused,

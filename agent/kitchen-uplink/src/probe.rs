@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kitchen_core::enrolment::Validity;
 use kitchen_core::time::Wall;
 use rustls::CertificateError;
 use rustls::pki_types::pem::PemObject as _;
@@ -22,13 +23,6 @@ const REFUSAL_COMES_WITHIN: Duration = Duration::from_millis(400);
 
 /// Beyond the last date that a certificate can hold (9999-12-31).
 const FAR_FUTURE: Duration = Duration::from_secs(300_000_000_000);
-
-/// How long a certificate holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
-    pub not_before: Wall,
-    pub not_after: Wall,
-}
 
 /// Reads the CA's file, the box's certificate and its key as a connection would, and says how long the box's own
 /// certificate holds.
@@ -94,14 +88,19 @@ async fn connect(options: &LinkOptions, broker: &Broker) -> Result<Result<(), Li
         .map_err(|_| LinkReason::OtherName.because(format!("{host} is no name that a certificate can hold")))?;
     let refusal = |error: &std::io::Error| {
         let trouble = trouble(error);
-        if trouble.reason == LinkReason::CertificateRefused { Ok(Err(trouble)) } else { Err(trouble) }
+        if is_of_certificate(&trouble) { Ok(Err(trouble)) } else { Err(trouble) }
     };
     let mut stream = match TlsConnector::from(config).connect(name, stream).await {
         Ok(stream) => stream,
         Err(error) => return refusal(&error),
     };
     match tokio::time::timeout(REFUSAL_COMES_WITHIN, stream.read_u8()).await {
-        Ok(Err(error)) if trouble(&error).reason == LinkReason::CertificateRefused => refusal(&error),
+        Ok(Err(error)) if is_of_certificate(&trouble(&error)) => refusal(&error),
         _ => Ok(Ok(())),
     }
+}
+
+/// Whether the broker speaks of the box's own certificate.
+fn is_of_certificate(trouble: &LinkTrouble) -> bool {
+    matches!(trouble.reason, LinkReason::CertificateRefused | LinkReason::Revoked)
 }

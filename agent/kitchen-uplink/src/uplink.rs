@@ -47,6 +47,8 @@ pub struct UplinkOptions {
     pub status: watch::Sender<LinkStatus>,
     /// Ends the wait before the next connection: somebody stands at the box and wants to know now.
     pub hurry: Arc<Notify>,
+    /// Ends the connection for a new one: there is another certificate.
+    pub reconnect: Arc<Notify>,
     /// Counts what passes, and says what may.
     pub gate: Arc<dyn Gate>,
 }
@@ -56,6 +58,8 @@ pub struct UplinkOptions {
 pub struct LinkStatus {
     /// `None`: not connected.
     pub connected_since: Option<Wall>,
+    /// How often the box has been connected since the agent's start.
+    pub connections: u64,
     /// Why the last connection failed, or what the broker refused; kept until the next lasting success.
     pub last_error: Option<LinkTrouble>,
     pub last_receipt: Option<Wall>,
@@ -102,6 +106,7 @@ pub async fn run(
         is_list_complete: true,
         limit_until: Mono::ZERO,
         gate: options.gate,
+        reconnect: Arc::clone(&options.reconnect),
         keepalive_s,
         is_errand: false,
         errand_at: None,
@@ -123,6 +128,7 @@ pub async fn run(
             tokio::select! {
                 () = tokio::time::sleep_until(until.min(Instant::now() + PROGRESS_INTERVAL)) => {}
                 () = options.hurry.notified() => break,
+                () = options.reconnect.notified() => break,
                 () = cancelled(&mut uplink.cancel) => return Ok(()),
             }
         }
@@ -147,8 +153,8 @@ enum End {
     Broken(LinkTrouble),
     /// The money left is not for a connection, until then.
     Resting(Wall),
-    /// Another keepalive is wanted, which only a new connection brings.
-    Stretched,
+    /// Another keepalive or certificate is wanted, which only a new connection brings.
+    Anew,
     /// What the box said of itself on this connection, and its will, no longer hold.
     Outdated,
     Cancelled,
@@ -202,6 +208,7 @@ struct Uplink {
     /// The learnt `link_options.largest_packet` counts until then: the broker's limit may be raised.
     limit_until: Mono,
     gate: Arc<dyn Gate>,
+    reconnect: Arc<Notify>,
     /// As configured.
     keepalive_s: u32,
     /// Connected only for texts.
@@ -258,7 +265,7 @@ impl Uplink {
                 self.say_farewell(connection, "budget".to_owned(), Some(until)).await;
                 Some(Ended::Resting)
             }
-            End::Stretched => {
+            End::Anew => {
                 connection.link.close(FAREWELL).await;
                 Some(Ended::Resting)
             }
@@ -317,6 +324,7 @@ impl Uplink {
         let now = self.clock.stamp();
         self.status.send_modify(|status| {
             status.connected_since = Some(now.wall);
+            status.connections += 1;
             status.resting_until = None;
         });
         self.scheduler.handle_connected(session_present, now.mono);
@@ -330,7 +338,7 @@ impl Uplink {
                 return End::Resting(until);
             }
             if self.wants_other_keepalive(connection) {
-                return End::Stretched;
+                return End::Anew;
             }
             let wait = self.next_timeout(connection).since(self.clock.mono()).min(PROGRESS_INTERVAL);
             tokio::select! {
@@ -343,6 +351,7 @@ impl Uplink {
                         return End::Outdated;
                     }
                 }
+                () = self.reconnect.notified() => return End::Anew,
                 () = self.wake.notified() => connection.list_at = self.clock.mono(),
                 () = tokio::time::sleep(wait) => {}
                 () = cancelled(&mut self.cancel) => return End::Cancelled,

@@ -357,6 +357,7 @@ impl Site {
             heartbeat_s: HEARTBEAT_S,
             status,
             hurry: Arc::clone(&self.hurry),
+            reconnect: Arc::default(),
             gate: Arc::new(kitchen_uplink::Unlimited),
         };
         let outbox = Arc::new(WitnessedOutbox {

@@ -167,3 +167,4 @@ io-name-unknown = unknown name
 control-other-version = the running agent is of another version
 control-other-version-next = start it again: sudo systemctl restart kitchen-agent
 stage-hopeless = { $stage } fails again and again
+link-revoked = the broker says that this box's certificate was revoked

@@ -167,3 +167,4 @@ io-name-unknown = 域名不存在
 control-other-version = 正在运行的程序是另一版本
 control-other-version-next = 重新启动：sudo systemctl restart kitchen-agent
 stage-hopeless = { $stage } 反复出错
+link-revoked = 平台消息服务答复：本机证书已被吊销

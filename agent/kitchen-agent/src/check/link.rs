@@ -174,6 +174,7 @@ fn refused(trouble: &LinkTrouble) -> Finding {
         LinkReason::CertificateRefused => {
             Finding::fail(Fault::BrokerRefuses, text!("check-auth-certificate"), expected)
         }
+        LinkReason::Revoked => Finding::fail(Fault::Revoked, text!("link-revoked"), expected),
         LinkReason::NotAuthorised => Finding::fail(Fault::BrokerRefuses, text!("check-auth-not-let-in"), expected),
         LinkReason::SecondBox => Finding::fail(Fault::BrokerRefuses, text!("check-auth-second-box"), expected),
         LinkReason::TopicForbidden => forbidden(),

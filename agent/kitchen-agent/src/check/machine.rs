@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kitchen_core::time::Wall;
 
-use super::{Context, Finding, Name, Reports, Verdict, budget, link, recording, store};
+use super::{Context, Finding, Name, Reports, Verdict, budget, enrolment, link, recording, store};
 use crate::control::AgentState;
 use crate::fault::Fault;
 use crate::health::{self, Memory, Power};
@@ -46,9 +46,15 @@ pub(super) async fn check(context: &Context, reports: &Reports) -> bool {
     let clock = clock(clock::now(), saved_time).await;
     is_sound &= clock.verdict != Verdict::Fail;
     reports.tell(Name::Clock, clock);
-    let certificate = link::certificate(&context.config);
-    is_sound &= certificate.verdict != Verdict::Fail;
-    reports.tell(Name::CertificateExpiry, certificate);
+    let enrolment = enrolment::look(&context.config);
+    let is_enrolled = enrolment.verdict != Verdict::Fail;
+    reports.tell(Name::Enrolment, enrolment);
+    if is_enrolled {
+        let certificate = link::certificate(&context.config);
+        is_sound &= certificate.verdict != Verdict::Fail;
+        reports.tell(Name::CertificateExpiry, certificate);
+    }
+    is_sound &= is_enrolled;
     reports.tell(Name::Recording, recording::look(&context.config, &context.agent));
     reports.tell(Name::Budget, budget::look(&context.config, &context.agent));
     reports.tell(Name::Service, service(&context.agent).await);

@@ -1,8 +1,14 @@
-//! `run`: the agent, until SIGTERM or SIGINT.
+//! `run`: the agent, until SIGTERM or SIGINT; when the box is enrolled meanwhile, again from the beginning.
 
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use kitchen_uplink::identity::IdentityFolder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -14,13 +20,20 @@ const WORKERS: usize = 4;
 /// What still runs after the stages have ended is given up after so long.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
+/// An enrolment while the agent runs is looked for so often.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
 pub fn run(cli: &Cli) -> Result<Exit> {
     let config = config_file::load(cli)?;
     let _failpoints = fail::FailScenario::setup();
     kitchen_uplink::install_crypto();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    let state_dir = config.device.state_dir.clone();
+    let is_enrolled = Arc::new(AtomicBool::new(false));
+    let noticed = Arc::clone(&is_enrolled);
     let outcome = runtime.block_on(async {
         let (stopper, stop) = watch::channel(false);
+        let enrolled = stopper.clone();
         let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
         tokio::spawn(async move {
@@ -30,9 +43,40 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             }
             let _ = stopper.send(true);
         });
+        tokio::spawn(async move {
+            await_enrolment(&state_dir).await;
+            noticed.store(true, Ordering::Relaxed);
+            let _ = enrolled.send(true);
+        });
         Box::pin(pipeline::run(config, stop)).await
     });
     runtime.shutdown_timeout(LAST_WAIT);
     outcome?;
+    if is_enrolled.load(Ordering::Relaxed) {
+        // In its own place, with nothing left of the old one: as the same process for whoever watches over it.
+        let program = std::env::current_exe().context("the program's own path")?;
+        return Err(Command::new(program).args(std::env::args_os().skip(1)).exec()).context("starting again");
+    }
     Ok(Exit::Done)
+}
+
+/// Until the box is enrolled, or enrolled with another claim than at the start: then its name and its broker may be others.
+/// A renewed certificate is no reason.
+async fn await_enrolment(state_dir: &Path) {
+    let identity = IdentityFolder::of(state_dir);
+    let claim_in_use = || identity.current().ok().flatten().map(|current| current.claim_id);
+    let (mut name, before) = (identity.current_name(), claim_in_use());
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let found = identity.current_name();
+        if found == name {
+            continue;
+        }
+        let now = claim_in_use();
+        if now.is_some() && now != before {
+            tracing::info!("enrolled: the agent starts again under its name");
+            return;
+        }
+        name = found;
+    }
 }

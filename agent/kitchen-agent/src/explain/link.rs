@@ -22,6 +22,7 @@ pub fn link(trouble: &LinkTrouble) -> Notice {
         LinkReason::OtherName => notice!("link-other-name", Fault::BrokerOtherName),
         LinkReason::NotValidToday => notice!("link-not-valid-today", Fault::BrokerCertificateExpired),
         LinkReason::CertificateRefused => notice!("link-certificate-refused", Fault::BrokerRefuses),
+        LinkReason::Revoked => notice!("link-revoked", Fault::Revoked),
         LinkReason::NotAuthorised => notice!("link-not-authorised", Fault::BrokerRefuses),
         LinkReason::SecondBox => notice!("link-second-box", None),
         LinkReason::TopicForbidden => notice!("link-topic-forbidden", Fault::BrokerForbids),

@@ -1,6 +1,7 @@
 //! What the authority remembers, in SQLite (WAL, `synchronous=FULL`): claims, certificates, revocations, and all that it
 //! did. Rows go in inside a transaction of the caller; nothing is ever removed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use kitchen_core::enrolment::{ClaimState, HeldCertificate, HeldClaim, ManifestEntry};
@@ -218,6 +219,15 @@ impl Register {
     pub fn newest_claims(&self) -> Result<Vec<ClaimRow>, RegisterError> {
         let query = format!("{CLAIM} WHERE rowid IN (SELECT max(rowid) FROM claims GROUP BY device) ORDER BY device");
         Ok(self.connection.prepare_cached(&query)?.query_map([], claim_row)?.collect::<Result<_, _>>()?)
+    }
+
+    /// All devices that ever had a claim.
+    ///
+    /// # Errors
+    /// When the register can't be read.
+    pub fn devices(&self) -> Result<BTreeSet<String>, RegisterError> {
+        let mut query = self.connection.prepare_cached("SELECT DISTINCT device FROM claims")?;
+        Ok(query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 
     pub fn use_claim(&self, claim_id: &str, by: &CertificateRow, now: Wall) -> Result<(), RegisterError> {

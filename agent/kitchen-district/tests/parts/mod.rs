@@ -337,6 +337,7 @@ impl Kitchen {
             heartbeat_s: 1,
             status: sender,
             hurry: Arc::default(),
+            reconnect: Arc::default(),
             gate: Arc::new(kitchen_uplink::Unlimited),
         };
         let clock = Arc::new(SystemClock(Instant::now()));

@@ -1,0 +1,59 @@
+//! Whether the box has its certificate from the district, and why not.
+
+use std::time::Duration;
+
+use kitchen_core::config::Config;
+use kitchen_core::time::Wall;
+use kitchen_uplink::identity::{Generation, IdentityFolder};
+
+use super::Finding;
+use crate::clock;
+use crate::enrolling::Enrolling;
+use crate::explain;
+use crate::fault::Fault;
+use crate::notice::Notice;
+use crate::text::text;
+
+pub(super) fn look(config: &Config) -> Finding {
+    let identity = IdentityFolder::of(&config.device.state_dir);
+    let expected = || text!("check-enrolment-expected");
+    let broken = |error: &_| of_notice(&explain::identity(error), expected());
+    let current = match identity.current() {
+        Ok(current) => current,
+        Err(error) => return broken(&error),
+    };
+    let trouble = Enrolling::of(&config.device.state_dir).last_trouble();
+    match (current, identity.claim()) {
+        (_, Err(error)) => broken(&error),
+        (current, Ok(Some(claim))) if current.as_ref().is_none_or(|held| held.claim_id != claim.claim_id) => {
+            match trouble {
+                Some(notice) => of_notice(&notice, expected()),
+                None => {
+                    let found = text!("check-enrolment-waits", device = claim.device);
+                    Finding::warn(Fault::AuthorityUnreachable, found, expected())
+                }
+            }
+        }
+        (Some(current), Ok(_)) => dates(&current, clock::now()),
+        (None, Ok(_)) if config.uplink.certificate_file.is_some() || config.uplink.broker.is_empty() => {
+            Finding::absent(text!("check-enrolment-by-hand"))
+        }
+        (None, Ok(_)) => Finding::fail(Fault::ClaimMissing, text!("enrol-no-claim"), expected()),
+    }
+}
+
+/// A box renews after two thirds and a twelfth of the lifetime at the latest.
+fn dates(current: &Generation, now: Wall) -> Finding {
+    let (from, until) = (current.validity.not_before.as_unix_millis(), current.validity.not_after.as_unix_millis());
+    let overdue = Duration::from_millis(u64::try_from((until - from) / 8).unwrap_or(0));
+    let device = &current.enrolment.device;
+    let found = text!("check-enrolment-until", device = device, date = current.validity.not_after);
+    if now > current.validity.not_after.before(overdue) {
+        return Finding::warn(Fault::RenewalFails, found, text!("check-enrolment-renewed"));
+    }
+    Finding::ok(found)
+}
+
+fn of_notice(notice: &Notice, expected: String) -> Finding {
+    Finding::fail(notice.code.unwrap_or(Fault::IdentityUnusable), notice.to_string(), expected)
+}

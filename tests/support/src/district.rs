@@ -23,8 +23,14 @@ pub struct District {
 impl District {
     #[must_use]
     pub fn start(broker: &Mosquitto) -> Self {
+        Self::start_as(broker, broker.district())
+    }
+
+    /// As [`Self::start`], with an account of an authority from elsewhere.
+    #[must_use]
+    pub fn start_as(broker: &Mosquitto, identity: Option<crate::Identity>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary folder");
-        let mut district = Self { process: None, broker_url: broker.url(), identity: broker.district(), directory };
+        let mut district = Self { process: None, broker_url: broker.url(), identity, directory };
         district.restart();
         district
     }

@@ -31,7 +31,12 @@ pub struct Mosquitto {
     process: Option<Process>,
     address: IpAddr,
     port: u16,
+    /// The authority of the test's own.
     certificates: Option<Certificates>,
+    /// Its certificate, key and authority.
+    tls: Option<Identity>,
+    /// Certificates that are taken back.
+    revocations: Option<PathBuf>,
     directory: TempDir,
 }
 
@@ -47,18 +52,33 @@ impl Mosquitto {
     pub fn start_at(address: IpAddr) -> Self {
         let directory = tempfile::tempdir().expect("a temporary folder");
         let certificates = Certificates::make_for(&directory.path().join("certificates"), address);
-        Self::launch(address, directory, Some(certificates))
+        let tls = certificates.broker();
+        Self::launch(address, free_port_at(address), directory, Some(certificates), Some(tls), None)
     }
 
     /// Without TLS and without accounts.
     #[must_use]
     pub fn plain() -> Self {
-        Self::launch(LOOPBACK, tempfile::tempdir().expect("a temporary folder"), None)
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        Self::launch(LOOPBACK, free_port_at(LOOPBACK), directory, None, None, None)
     }
 
-    fn launch(address: IpAddr, directory: TempDir, certificates: Option<Certificates>) -> Self {
-        let port = free_port_at(address);
-        let mut broker = Self { process: None, address, port, certificates, directory };
+    /// With certificates of an authority from elsewhere and its list of revoked ones, on a port that is known before.
+    #[must_use]
+    pub fn start_with(port: u16, tls: Identity, revocations: PathBuf) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        Self::launch(LOOPBACK, port, directory, None, Some(tls), Some(revocations))
+    }
+
+    fn launch(
+        address: IpAddr,
+        port: u16,
+        directory: TempDir,
+        certificates: Option<Certificates>,
+        tls: Option<Identity>,
+        revocations: Option<PathBuf>,
+    ) -> Self {
+        let mut broker = Self { process: None, address, port, certificates, tls, revocations, directory };
         fs::write(broker.configuration(), broker.configuration_text()).expect("a temporary folder takes files");
         fs::write(broker.directory.path().join("access"), ACCESS).expect("a temporary folder takes files");
         broker.restart();
@@ -72,7 +92,7 @@ impl Mosquitto {
 
     #[must_use]
     pub fn url(&self) -> String {
-        let scheme = if self.certificates.is_some() { "mqtts" } else { "mqtt" };
+        let scheme = if self.tls.is_some() { "mqtts" } else { "mqtt" };
         match self.address {
             LOOPBACK => format!("{scheme}://localhost:{}", self.port),
             address => format!("{scheme}://{address}:{}", self.port),
@@ -131,6 +151,11 @@ impl Mosquitto {
         self.running().cont();
     }
 
+    /// It reads certificates, revoked ones and access rights anew, as `systemctl reload` lets it.
+    pub fn reload(&self) {
+        self.running().hang_up();
+    }
+
     /// What it logged: connections, disconnections, refusals.
     #[must_use]
     pub fn log(&self) -> String {
@@ -154,10 +179,12 @@ impl Mosquitto {
              max_packet_size 1048576\nmax_queued_messages 10000\nlistener {} {}\n",
             self.port, self.address
         );
-        match &self.certificates {
+        match &self.tls {
             None => text.push_str("allow_anonymous true\n"),
-            Some(certificates) => {
-                let Identity { ca, certificate, key } = certificates.broker();
+            Some(Identity { ca, certificate, key }) => {
+                if let Some(list) = &self.revocations {
+                    text += &format!("crlfile {}\n", list.display());
+                }
                 text += &format!(
                     "cafile {}\ncertfile {}\nkeyfile {}\n\
                      require_certificate true\nuse_identity_as_username true\nuse_username_as_clientid true\n\
@@ -170,6 +197,12 @@ impl Mosquitto {
         }
         text
     }
+}
+
+/// A port of loopback on which nothing listens.
+#[must_use]
+pub fn free_port() -> u16 {
+    free_port_at(LOOPBACK)
 }
 
 fn free_port_at(address: IpAddr) -> u16 {

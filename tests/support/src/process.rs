@@ -83,6 +83,11 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
+    /// SIGHUP: servers read their files anew.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }

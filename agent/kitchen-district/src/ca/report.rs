@@ -170,10 +170,10 @@ fn state(
     }
 }
 
-/// A box renews after two thirds and a twelfth of the lifetime at the latest; with half of the rest gone something is wrong.
+/// A box renews at two thirds of the lifetime at the latest; with half of the rest gone something is wrong.
 fn ends_soon(row: &CertificateRow, now: Wall) -> bool {
     let lifetime = row.not_after.as_unix_millis() - row.issued_at.as_unix_millis();
-    row.not_after.as_unix_millis() - now.as_unix_millis() < lifetime / 8
+    row.not_after.as_unix_millis() - now.as_unix_millis() < lifetime / 6
 }
 
 struct Seen {

@@ -14,10 +14,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use kitchen_core::enrolment::{Enrolment, Refusal, RefusalBody, VERSION};
 use kitchen_core::wire::hex;
-use rustls::ServerConfig;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -147,10 +149,61 @@ impl Service {
             .build()
             .map_err(|_| ServiceError::Verifier)?;
         let config = ServerConfig::builder()
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(Arc::new(Lenient(verifier)))
             .with_single_cert(vec![certificate(&own.pem)?], key)
             .map_err(ServiceError::Tls)?;
         Ok(Arc::new(config))
+    }
+}
+
+/// Takes a box's certificate also after its end: a box that was off, or an authority that was away, for too long must not
+/// be locked out for ever. Whoever shows it has its key; whether it was revoked or followed by another, the register knows.
+#[derive(Debug)]
+struct Lenient(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Lenient {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.0.client_auth_mandatory()
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let end = x509_parser::parse_x509_certificate(certificate)
+            .ok()
+            .and_then(|(_, parsed)| u64::try_from(parsed.validity().not_after.timestamp()).ok())
+            .unwrap_or(u64::MAX);
+        let judged_at = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs().min(end)));
+        self.0.verify_client_cert(certificate, intermediates, judged_at)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 

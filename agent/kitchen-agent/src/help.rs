@@ -86,6 +86,7 @@ fn finished(mut command: Command) -> Command {
     let usage =
         usage.replace("[OPTIONS]", &text!("help-usage-options")).replace("<COMMAND>", &text!("help-usage-command"));
     let usage = usage.replace("[COMMAND]...", &text!("help-usage-commands"));
+    let usage = usage.replace("[COMMAND]", &format!("[{}]", text!("help-usage-command").trim_matches(['<', '>'])));
     let mut template = format!("{{before-help}}{{about-with-newline}}\n{}{{usage}}\n", text!("help-usage"));
     for (heading, placeholder) in PARTS {
         let is_there = match placeholder {

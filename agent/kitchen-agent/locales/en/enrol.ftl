@@ -14,7 +14,6 @@ enrol-damaged = { $path } is damaged
 enrol-key = no key could be made
 enrol-other-certificate = the certificate is not for this box's key and name
 enrol-answer-unreadable = the file is no answer of an enrolment service
-enrol-claim-in-the-way = this box has a claim that is for { $device }
 
 claim-text = { $path }, line { $line }: not as a claim is written
 claim-cut = { $path } ends too early

@@ -14,7 +14,6 @@ enrol-damaged = { $path } 已损坏
 enrol-key = 无法生成密钥
 enrol-other-certificate = 证书不是签给本机密钥和编号的
 enrol-answer-unreadable = 该文件不是登记服务的答复
-enrol-claim-in-the-way = 本设备现有的凭证属于 { $device }
 
 claim-text = { $path } 第 { $line } 行：格式不对
 claim-cut = { $path } 不完整

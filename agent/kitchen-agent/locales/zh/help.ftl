@@ -162,7 +162,7 @@ help-budget-examples =
     {"  "}kitchen-agent budget --what-if alerts_per_day=50 --what-if yuan_per_gb=290
 
     费用精确计算；每月不超过 budget.yuan_per_year 的十二分之一。
-help-enrol = 用随机附带的登记凭证向平台领取本机证书（只需一次）
+help-enrol = 用平台下发的登记凭证为本机领取证书（只需一次）
 help-enrol-first_boot = 与 kitchen-first-boot 服务相同：在启动分区和 U 盘上查找凭证，校时，并重试直到登记成功
 help-enrol-examples =
     示例：

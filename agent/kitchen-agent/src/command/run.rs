@@ -54,8 +54,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     outcome?;
     if is_enrolled.load(Ordering::Relaxed) {
         // In its own place, with nothing left of the old one: as the same process for whoever watches over it.
-        let program = std::env::current_exe().context("the program's own path")?;
-        return Err(Command::new(program).args(std::env::args_os().skip(1)).exec()).context("starting again");
+        return Err(Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).exec().into());
     }
     Ok(Exit::Done)
 }

@@ -42,3 +42,4 @@ fi
 cross/test-qemu.sh
 cross/test-package.sh "$(cross/package.sh amd64)"
 tests/vm/run.sh bookworm
+tests/vm/enrolment.sh

@@ -10,6 +10,7 @@ use std::time::Duration;
 use kitchen_core::enrolment::{Authority, EnrolRequest, Enrolment, ExchangeError, Refusal, RefusalBody, RenewRequest};
 use kitchen_core::evidence::PublicKey;
 use kitchen_core::time::Wall;
+use rustix::io::Errno;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{CertificateError, ClientConfig};
@@ -112,6 +113,11 @@ impl Access {
         let body = serde_json::to_vec(request).map_err(|error| setup(error.to_string()))?;
         let sent = client.post(url).header("content-type", "application/json").body(body).send().await;
         let mut response = sent.map_err(|error| explain(&error, &host))?;
+        // Whatever else follows a page, and however it ends, it is no answer.
+        let is_json = content_type(&response).starts_with("application/json");
+        if !is_json {
+            return Err(no_authority(&response, host));
+        }
         let mut bytes = Vec::new();
         while let Some(part) = response.chunk().await.map_err(|error| explain(&error, &host))? {
             bytes.extend_from_slice(&part);
@@ -157,9 +163,16 @@ fn understand(response: &reqwest::Response, bytes: &[u8], host: String) -> Resul
     } else if let Ok(RefusalBody { error: refusal, detail, time, .. }) = serde_json::from_slice(bytes) {
         return Err(AuthorityError::Refused { refusal, detail, time });
     }
-    let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("nothing");
-    let kind: String = kind.chars().filter(|symbol| !symbol.is_control()).take(60).collect();
-    Err(AuthorityError::NoAuthority { host, detail: format!("status {}, {kind}", status.as_u16()) })
+    Err(no_authority(response, host))
+}
+
+fn no_authority(response: &reqwest::Response, host: String) -> AuthorityError {
+    let kind: String = content_type(response).chars().filter(|symbol| !symbol.is_control()).take(60).collect();
+    AuthorityError::NoAuthority { host, detail: format!("HTTP {} {kind}", response.status().as_u16()) }
+}
+
+fn content_type(response: &reqwest::Response) -> &str {
+    response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn explain(error: &reqwest::Error, host: &str) -> AuthorityError {
@@ -172,17 +185,22 @@ fn explain(error: &reqwest::Error, host: &str) -> AuthorityError {
         if let Some(io) = cause.downcast_ref::<io::Error>() {
             match io.kind() {
                 io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => return AuthorityError::NoRoute,
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                    return AuthorityError::Unreachable { host, detail: system(Errno::CONNRESET) };
+                }
                 _ if io.to_string().contains("lookup address") => return AuthorityError::NameUnknown { host },
                 _ => {}
             }
         }
         source = cause.source();
     }
-    let detail = match () {
-        () if error.is_timeout() => "no answer in time".to_owned(),
-        () => last_of(error),
-    };
+    let detail = if error.is_timeout() { system(Errno::TIMEDOUT) } else { last_of(error) };
     AuthorityError::Unreachable { host, detail }
+}
+
+/// As the system would say it.
+fn system(error: Errno) -> String {
+    io::Error::from(error).to_string()
 }
 
 /// TLS reports its errors within those of the connection.

@@ -1,0 +1,59 @@
+# Runs inside of the emulated box that starts from a card with a claim: what an installer and a technician would see, one
+# line for each thing, with the box's uptime; the first failure ends it with the log.
+set -uo pipefail
+export LANG=C.UTF-8 NO_COLOR=1
+
+tell() {
+    printf 'BOX %7s s  %s\n' "$(cut -d' ' -f1 /proc/uptime)" "$*"
+}
+
+expect() {
+    local what=$1 said
+    shift
+    if said=$("$@" 2>&1); then
+        tell "ok      $what${said:+: $(head -1 <<<"$said")}"
+    else
+        tell "FAILED  $what: $*"
+        sed 's/^/BOX          /' <<<"$said"
+        journalctl -b --no-pager -o short-monotonic -u kitchen-first-boot -u kitchen-agent | tail -80 | sed 's/^/BOX log  /'
+        tell 'finished: failed'
+        exit 1
+    fi
+}
+
+within() {
+    local until=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$until" ] || return 1
+        sleep 2
+    done
+}
+
+enrolled() {
+    test -e /var/lib/kitchen-agent/identity/current
+}
+
+healthy() {
+    [ "$(systemctl show --value -p ActiveState kitchen-agent.service)" = active ]
+}
+
+acknowledged() {
+    kitchen-agent alerts list --json 2>/dev/null | tr '{' '\n' |
+        grep '"type":"alert.opened"' | grep -q '"receipted_at":"'
+}
+
+of_kitchen() {
+    [ "$(stat -Lc '%U %a' /var/lib/kitchen-agent/identity/device.key)" = 'kitchen 600' ]
+}
+
+tell "$(date -u +%FT%TZ) on board $(tr -d '\0' </proc/device-tree/serial-number)"
+expect 'the box is enrolled' within 300 enrolled
+expect 'its clock is right' test "$(date +%Y)" -ge 2026
+expect 'its key is for the agent alone' of_kitchen
+expect 'the used claim is gone' within 60 test ! -e /boot/firmware/kitchen-claim.toml
+expect 'the result stands beside it' grep -a 'Done.' /boot/firmware/kitchen-result.txt
+expect 'the agent runs' within 120 healthy
+expect 'the district acknowledges an alert' within 400 acknowledged
+expect 'check enrolment' kitchen-agent check enrolment certificate.expiry --lang en
+tell 'finished: passed'

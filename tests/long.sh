@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The longer checks, for before a release: the tests many times over, 2000 plans of faults, 500 power cuts, 200 kills of a
-# recording, 100 simulated months, 1000 years of traffic, the fuzzers (on a nightly compiler), the benchmarks, how they
+# recording, 100 simulated months, 1000 years of traffic, 1000 boxes enrolled, the fuzzers (on a nightly compiler), the benchmarks, how they
 # compare with libavcodec and ONNX Runtime, and the ARM build and its package under emulators. Several hours, the last part
 # as root.
 # With TRAINING_DATA (a folder as models/train/README.md describes it), TRAINING_PYTHON (one with its requirements) and
@@ -21,6 +21,7 @@ RECORDING_KILLS=200 tests/run.sh --test recording --no-capture
 POWER_CUTS=500 tests/run.sh --test store_power_cuts --no-capture
 AGENT_POWER_CUTS=500 tests/run.sh --test agent_power_cuts --run-ignored all --no-capture
 EVERY_FAULT=1 tests/run.sh --test disk_faults --no-capture
+ENROL_BOXES=1000 tests/run.sh --test enrolment_load --no-capture
 BUDGET_SEEDS=1000 tests/run.sh --test budget_year --no-capture
 MONTHS=100 tests/run.sh --test thirty_days --no-capture
 PROPTEST_CASES=20000 tests/run.sh --test outbox_model --test scheduler_model --test transfer_model
@@ -42,4 +43,5 @@ fi
 cross/test-qemu.sh
 cross/test-package.sh "$(cross/package.sh amd64)"
 tests/vm/run.sh bookworm
+provisioning/image/test.sh --package "$(cross/package.sh arm64)"
 tests/vm/enrolment.sh

@@ -203,10 +203,10 @@ fn system(error: Errno) -> String {
     io::Error::from(error).to_string()
 }
 
-/// TLS reports its errors within those of the connection.
+/// TLS reports its errors within those of the connection, which may lie within each other.
 fn tls_of<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
     let within = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    cause.downcast_ref::<rustls::Error>().or_else(|| within.and_then(|inner| inner.downcast_ref()))
+    cause.downcast_ref().or_else(|| within.and_then(|inner| tls_of(inner)))
 }
 
 fn explain_tls(error: &rustls::Error, host: String) -> AuthorityError {

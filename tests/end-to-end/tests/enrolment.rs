@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use kitchen_core::enrolment::Claim;
+use kitchen_core::evidence::PublicKey;
 use kitchen_test_support::{
     Agent, AgentConfig, Authority, District, Finished, Mosquitto, claim_of, free_port, videos, wait_until,
 };
@@ -98,6 +99,8 @@ fn a_box_watches_before_it_is_enrolled_and_what_it_kept_arrives_afterwards() {
         let mode = fs::metadata(config.directory().join("state").join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
+    let vouched = bureau.authority.ca(&["key", DEVICE]).expect_code(0).stdout;
+    assert_eq!(vouched.parse::<PublicKey>().unwrap().to_string(), state["state"]["body"]["evidence_key"]);
     let report = bureau.authority.ca(&[
         "report",
         "--enrolment",

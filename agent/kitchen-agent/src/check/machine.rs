@@ -47,14 +47,11 @@ pub(super) async fn check(context: &Context, reports: &Reports) -> bool {
     is_sound &= clock.verdict != Verdict::Fail;
     reports.tell(Name::Clock, clock);
     let enrolment = enrolment::look(&context.config);
-    let is_enrolled = enrolment.verdict != Verdict::Fail;
+    is_sound &= enrolment.verdict != Verdict::Fail;
     reports.tell(Name::Enrolment, enrolment);
-    if is_enrolled {
-        let certificate = link::certificate(&context.config);
-        is_sound &= certificate.verdict != Verdict::Fail;
-        reports.tell(Name::CertificateExpiry, certificate);
-    }
-    is_sound &= is_enrolled;
+    let certificate = link::certificate(&context.config);
+    is_sound &= certificate.verdict != Verdict::Fail;
+    reports.tell(Name::CertificateExpiry, certificate);
     reports.tell(Name::Recording, recording::look(&context.config, &context.agent));
     reports.tell(Name::Budget, budget::look(&context.config, &context.agent));
     reports.tell(Name::Service, service(&context.agent).await);

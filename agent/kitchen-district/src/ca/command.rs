@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
+use kitchen_core::evidence::PublicKey;
+use kitchen_core::wire::hex;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::signing::random;
 use super::{Authority, EnrolmentReport, Office, Register, Service, Settings, claims, expel, folder, now, office};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -46,8 +49,9 @@ enum CaCommand {
         /// The authority that vouches for the broker [default: this one]
         #[arg(long, value_name = "FILE")]
         broker_ca: Option<PathBuf>,
-        #[arg(long, default_value = "Kitchen district authority")]
-        name: String,
+        /// Of the authority's certificate [default: one that no other has]
+        #[arg(long)]
+        name: Option<String>,
         /// Of a box's certificate; it renews itself after two thirds
         #[arg(long, value_name = "TIME", default_value = "365d", value_parser = humantime::parse_duration)]
         lifetime: Duration,
@@ -115,6 +119,8 @@ enum CaCommand {
         #[arg(long)]
         reason: String,
     },
+    /// Prints the evidence key that a device was enrolled with, as PEM, for `kitchen-agent verify --key`
+    Key { device: String },
     /// How far the sites are
     #[command(after_help = "Example:\n  kitchen-district ca report --enrolment --receiver /var/lib/kitchen-district")]
     Report(ReportArguments),
@@ -143,6 +149,8 @@ pub fn run(arguments: CaArguments) -> Result<()> {
     let CaArguments { store, json, command } = arguments;
     match command {
         CaCommand::Init { url, broker, broker_ca, name, lifetime } => {
+            let own = || format!("Kitchen district authority {}", hex(&random::<3>()));
+            let name = name.unwrap_or_else(own);
             let settings = Settings { name, url, broker, lifetime_s: lifetime.as_secs() };
             init(&store, &settings, broker_ca.as_deref(), json)
         }
@@ -154,6 +162,7 @@ pub fn run(arguments: CaArguments) -> Result<()> {
         CaCommand::Sign { request, out } => sign(&store, &request, &out, json),
         CaCommand::Claim { device, serial, out, expires } => claim(&store, &device, serial, &out, expires, json),
         CaCommand::Revoke { device, reason } => revoke(&store, &device, &reason, json),
+        CaCommand::Key { device } => key(&store, &device, json),
         CaCommand::Report(ReportArguments { receiver, .. }) => report(&store, receiver.as_deref(), json),
         CaCommand::Audit { device } => audit(&store, device.as_deref(), json),
     }
@@ -267,6 +276,14 @@ fn revoke(store: &Path, device: &str, reason: &str, json: bool) -> Result<()> {
         list.display()
     );
     say(json, &json!({ "device": device, "certificates": count, "crl": list }), &text)
+}
+
+fn key(store: &Path, device: &str, json: bool) -> Result<()> {
+    Authority::open(store)?;
+    let held = Register::open(store)?.newest_certificates()?.into_iter().find(|row| row.device == device);
+    let held = held.with_context(|| format!("{device} is not enrolled"))?;
+    let key: PublicKey = held.evidence_key.parse().context("the register holds no key for it")?;
+    say(json, &json!({ "device": device, "key": key.to_string() }), &key.to_pem())
 }
 
 fn report(store: &Path, receiver: Option<&Path>, json: bool) -> Result<()> {

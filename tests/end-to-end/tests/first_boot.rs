@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
@@ -49,8 +50,17 @@ impl Box {
     }
 
     fn start(&self) -> Process {
-        let mut command = self.config.command(&["enrol", "--first-boot"]);
-        in_english(&mut command);
+        let mut plain = self.config.command(&["enrol", "--first-boot"]);
+        in_english(&mut plain);
+        // With the umask of its unit.
+        let mut command = Command::new(system("sh", "dash"));
+        command.args(["-c", "umask 077; exec \"$@\"", "sh"]).arg(plain.get_program()).args(plain.get_args());
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         Process::start("first-boot", command, &self.folder)
     }
 
@@ -89,6 +99,8 @@ fn a_claim_on_the_boot_partition_enrols_the_box_and_lamp_and_file_say_so() {
     assert_eq!((kitchen.lamp("trigger").as_str(), kitchen.lamp("delay_on").as_str()), ("timer", "500"));
     assert_eq!(fs::read_to_string(kitchen.config.path()).unwrap(), own);
     assert_eq!(fs::read_to_string(directory.path().join("camera.password")).unwrap(), "geheim\n");
+    let mode = fs::metadata(kitchen.config.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640, "the agent's group may read it");
     assert!(!kitchen.boot("camera.password").exists(), "the password does not stay on the card");
 
     authority.serve();

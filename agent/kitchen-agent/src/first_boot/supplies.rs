@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use kitchen_core::config::{Config, Enrolled};
@@ -67,6 +67,8 @@ fn install(bytes: &[u8], path: &Path) -> Result<(), Notice> {
         let _ = fs::remove_file(&aside);
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(&aside)?;
         file.write_all(bytes)?;
+        // Whatever the service's umask takes away.
+        file.set_permissions(fs::Permissions::from_mode(0o640))?;
         file.sync_all()?;
         if rustix::process::geteuid().is_root()
             && let Some(folder) = path.parent()

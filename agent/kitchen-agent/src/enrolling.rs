@@ -28,7 +28,8 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    fn lasting(notice: Notice) -> Self {
+    /// Somebody has to do something.
+    pub fn lasting(notice: Notice) -> Self {
         Self { notice, is_passing: false }
     }
 }
@@ -158,8 +159,7 @@ impl Enrolling {
             self.identity.wipe_claim()?;
             return Ok(None);
         }
-        let serial =
-            board::serial().ok_or_else(|| Trouble::lasting(notice!("enrol-no-serial", Fault::BoardUnknown)))?;
+        let serial = board_serial()?;
         let csr = self.identity.request(&claim.device)?;
         let key = self.evidence_key()?;
         let request = EnrolRequest::new(claim.clone(), &serial, csr, env!("CARGO_PKG_VERSION"), &key);
@@ -196,7 +196,11 @@ impl Enrolling {
         Ok(Enrolled::New(generation))
     }
 
-    fn already(&self) -> Result<Enrolled, Trouble> {
+    /// The identity that there is.
+    ///
+    /// # Errors
+    /// When there is none, and no claim for one.
+    pub fn already(&self) -> Result<Enrolled, Trouble> {
         let missing = || Trouble::lasting(notice!("enrol-no-claim", Fault::ClaimMissing));
         self.identity.current()?.map(Enrolled::Already).ok_or_else(missing)
     }
@@ -227,19 +231,21 @@ impl Enrolling {
     /// What root makes here is for the agent to read.
     fn give_to_owner(&self) -> Result<(), Trouble> {
         let Some(owner) = owner(&self.state_dir) else { return Ok(()) };
-        for path in [self.state_dir.clone(), self.state_dir.join("enrolling.lock"), self.state_dir.join("store")] {
-            if path.exists() {
-                let given = std::os::unix::fs::lchown(&path, Some(owner.0), Some(owner.1));
-                given.map_err(|source| IdentityError::File { what: "give away", path, source })?;
-            }
-        }
-        let key = self.state_dir.join("store/evidence.key");
-        if key.exists() {
-            let given = std::os::unix::fs::lchown(&key, Some(owner.0), Some(owner.1));
-            given.map_err(|source| IdentityError::File { what: "give away", path: key, source })?;
+        let made = ["", "enrolling.lock", "store", "store/evidence.key"].map(|name| self.state_dir.join(name));
+        for path in made.into_iter().filter(|path| path.exists()) {
+            let given = std::os::unix::fs::lchown(&path, Some(owner.0), Some(owner.1));
+            given.map_err(|source| IdentityError::File { what: "give away", path, source })?;
         }
         Ok(self.identity.give_to_owner(owner)?)
     }
+}
+
+/// The number by which the authority knows this board.
+///
+/// # Errors
+/// When it tells none.
+pub fn board_serial() -> Result<String, Trouble> {
+    board::serial().ok_or_else(|| Trouble::lasting(notice!("enrol-no-serial", Fault::BoardUnknown)))
 }
 
 /// No certificate of a box's authority is older than the claim that names it.

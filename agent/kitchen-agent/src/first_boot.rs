@@ -21,6 +21,7 @@ use self::medium::{Media, Medium};
 use self::outcome::Outcome;
 use crate::cli::Exit;
 use crate::enrolling::{Enrolled, Enrolling, Trouble};
+use crate::notice::Notice;
 use crate::supervise;
 use crate::text::text;
 
@@ -58,7 +59,8 @@ pub fn run(enrolling: Enrolling, config: PathBuf) -> Result<Exit> {
             media: Media::default(),
             medium: None,
             led: Led::find(),
-            tried: None,
+            refused: None,
+            supplies_trouble: None,
             told: None,
         };
         tokio::select! {
@@ -79,7 +81,9 @@ struct FirstBoot {
     medium: Option<Medium>,
     led: Led,
     /// The claim that was refused: another one is waited for.
-    tried: Option<String>,
+    refused: Option<String>,
+    /// What beside the claim could not be taken.
+    supplies_trouble: Option<Notice>,
     told: Option<Outcome>,
 }
 
@@ -104,14 +108,18 @@ impl FirstBoot {
             if self.is_done() {
                 return;
             }
-            if Instant::now() >= next_try && self.has_untried_claim() {
+            let waiting = self.claim_id();
+            if waiting.is_none() && self.told.is_none() {
+                self.show(Outcome::NoClaim);
+            }
+            if waiting.is_some() && waiting != self.refused && Instant::now() >= next_try {
                 match self.enrolling.enrol().await {
                     Ok(enrolled) => return self.finish(&enrolled),
                     Err(trouble) => {
                         if trouble.is_passing {
                             self.show(Outcome::Waiting(trouble.notice));
                         } else {
-                            self.tried = self.claim_id();
+                            self.refused = waiting;
                             self.show(Outcome::Failed(trouble.notice));
                         }
                         let jitter = fastrand::f64() / 2.0 + 0.5;
@@ -140,7 +148,7 @@ impl FirstBoot {
                 }
             };
             let is_known = self.claim_id().as_ref() == Some(&claim.claim_id)
-                || self.tried.as_ref() == Some(&claim.claim_id)
+                || self.refused.as_ref() == Some(&claim.claim_id)
                 || self.used_claim_id().as_ref() == Some(&claim.claim_id);
             self.medium = Some(medium.clone());
             if is_known {
@@ -149,11 +157,7 @@ impl FirstBoot {
             info!("{}", text!("first-boot-found", device = claim.device, path = path.display()));
             self.led.show(Pattern::Trying);
             clock_setting::not_before(claim.issued);
-            supplies::take(&medium, &claim, &self.config).unwrap_or_else(|notice| {
-                warn!(code = ?notice.code, "{notice}");
-                self.told = None;
-                self.show(Outcome::Failed(notice));
-            });
+            self.supplies_trouble = supplies::take(&medium, &claim, &self.config).err();
             self.enrolling.keep(&claim)?;
             return Ok(true);
         }
@@ -176,21 +180,14 @@ impl FirstBoot {
             }
         }
         let site = enrolment.site.name.clone();
-        self.show(Outcome::Done { device: enrolment.device.clone(), site });
+        let but = self.supplies_trouble.take();
+        self.show(Outcome::Done { device: enrolment.device.clone(), site, but });
     }
 
     /// Whether there is nothing to do, or nothing any more.
-    fn is_done(&mut self) -> bool {
+    fn is_done(&self) -> bool {
         let is_enrolled = self.used_claim_id().is_some();
         is_enrolled && (self.claim_id().is_none() || self.claim_id() == self.used_claim_id())
-    }
-
-    fn has_untried_claim(&mut self) -> bool {
-        let waiting = self.claim_id();
-        if waiting.is_none() && self.used_claim_id().is_none() && self.told.is_none() {
-            self.show(Outcome::NoClaim);
-        }
-        waiting.is_some() && waiting != self.tried
     }
 
     fn claim_id(&self) -> Option<String> {

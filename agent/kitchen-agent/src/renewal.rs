@@ -14,10 +14,9 @@ use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
 
 use crate::budget::Budget;
-use crate::enrolling::{Enrolling, Trouble};
+use crate::clock;
+use crate::enrolling::{Enrolling, Trouble, board_serial};
 use crate::fault::Fault;
-use crate::notice::notice;
-use crate::{board, clock};
 
 /// While a new certificate is being proved, the link is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -85,14 +84,9 @@ impl Renewing {
     }
 
     async fn renew(&self) -> Result<Generation, Trouble> {
-        let missing = |text| Trouble {
-            notice: notice!("enrol-damaged", Fault::IdentityUnusable, path = text),
-            is_passing: false,
-        };
         let identity = &self.enrolling.identity;
-        let current = identity.current()?.ok_or_else(|| missing(identity.path().display()))?;
-        let serial = board::serial()
-            .ok_or_else(|| Trouble { notice: notice!("enrol-no-serial", Fault::BoardUnknown), is_passing: false })?;
+        let current = self.enrolling.already()?.generation().clone();
+        let serial = board_serial()?;
         let device = current.enrolment.device.clone();
         let csr = identity.request(&device)?;
         let key = self.enrolling.evidence_key()?;

@@ -2,6 +2,7 @@
 //! Bytes, stamps and wishes come in; an account, a step and permissions go out. Never passes the month's ceiling.
 
 mod account;
+mod admission;
 mod alarm;
 mod allowance;
 mod counting;
@@ -22,10 +23,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use self::account::{Account, Bucket, ByClass, Traffic, Usage};
+pub use self::admission::{Admission, Hold, HoldReason, LinkMode};
 pub use self::alarm::{BudgetAlarm, NEARLY_USED};
 pub use self::counting::{Attribution, InterfaceCounter, Reading};
 pub use self::forecast::{Demand, DemandRow, Forecast, HISTORY_WEEKS};
-pub use self::governor::{Admission, Governor, Hold, HoldReason, LinkMode, Settings, UNSAVED_BYTES};
+pub use self::governor::{Governor, Settings, UNSAVED_BYTES};
 pub use self::overhead::{HANDSHAKE_BYTES, TRY_BYTES, accompanied_bytes, handshake_bytes, wire_bytes};
 pub use self::period::Period;
 pub use self::report::{BudgetReport, ClassReport, PeriodReport, month_record};

@@ -32,6 +32,7 @@ use self::folder::Unfinished;
 use self::font::LabelFont;
 use self::labels::Sticker;
 use self::sites::SiteRow;
+use crate::ca::random;
 
 /// Bytes; twenty thousand rows have about 4 MiB.
 const MOST_SITES: u64 = 64 << 20;
@@ -93,8 +94,6 @@ pub enum BatchError {
     Labels(#[from] LabelsError),
     #[error(transparent)]
     Folder(#[from] FolderError),
-    #[error("the system gives no random numbers: {0}")]
-    Random(getrandom::Error),
     #[error(
         "the {0} that was made does not hold when it is read back: check the authority's URL, certificate and disk"
     )]
@@ -140,10 +139,10 @@ pub fn make(options: &BatchOptions, mut progress: impl FnMut(usize, usize)) -> R
     let expires = options.now.after(options.valid_for);
     let mut entries = Vec::with_capacity(rows.len());
     for (number, row) in rows.iter().enumerate() {
-        let claim = Claim::new(new_claim(options, &names, number + 1, row)?, &options.key);
+        let claim = Claim::new(new_claim(options, &names, number + 1, row), &options.key);
         folder.make_private(&format!("claims/{}", row.label))?;
         folder.write_private(&claim_path(&row.label), claim.to_toml().as_bytes())?;
-        entries.push(entry(&claim));
+        entries.push(ManifestEntry::of(&claim));
         progress(number + 1, total);
     }
     let manifest = Manifest::new(&names.batch, options.now, expires, entries, &options.key);
@@ -208,7 +207,7 @@ struct Names {
 
 impl Names {
     fn new(options: &BatchOptions) -> Result<Self, BatchError> {
-        let tag: String = random::<TAG>()?.iter().map(|byte| char::from(TAG_LETTERS[usize::from(byte % 32)])).collect();
+        let tag: String = random::<TAG>().iter().map(|byte| char::from(TAG_LETTERS[usize::from(byte % 32)])).collect();
         let Some(batch) = &options.batch else {
             let day: String = options.now.to_string().chars().take(10).filter(|c| *c != '-').collect();
             let batch = format!("b{day}-{tag}");
@@ -221,17 +220,11 @@ impl Names {
     }
 }
 
-fn random<const BYTES: usize>() -> Result<[u8; BYTES], BatchError> {
-    let mut bytes = [0; BYTES];
-    getrandom::fill(&mut bytes).map_err(BatchError::Random)?;
-    Ok(bytes)
-}
-
-fn new_claim(options: &BatchOptions, names: &Names, number: usize, row: &SiteRow) -> Result<NewClaim, BatchError> {
-    Ok(NewClaim {
+fn new_claim(options: &BatchOptions, names: &Names, number: usize, row: &SiteRow) -> NewClaim {
+    NewClaim {
         device: row.label.clone(),
         claim_id: format!("{}-{number}", names.claims),
-        secret: random()?,
+        secret: random(),
         batch: names.batch.clone(),
         serial: row.serial.clone(),
         camera: row.camera.clone(),
@@ -240,17 +233,6 @@ fn new_claim(options: &BatchOptions, names: &Names, number: usize, row: &SiteRow
         site: Site { name: row.restaurant.clone(), licence: row.licence.clone(), town: row.town.clone() },
         url: options.url.clone(),
         ca: options.ca_pem.clone(),
-    })
-}
-
-fn entry(claim: &Claim) -> ManifestEntry {
-    ManifestEntry {
-        device: claim.device.clone(),
-        claim_id: claim.claim_id.clone(),
-        secret_sha256: claim.secret_sha256(),
-        serial: claim.serial.clone(),
-        camera: claim.camera.clone(),
-        site: claim.site.clone(),
     }
 }
 
@@ -279,7 +261,7 @@ fn check(
     }
     for (number, expected) in manifest.boxes.iter().enumerate() {
         let claim = Claim::parse(&folder.read(&claim_path(&expected.device))?);
-        if claim.is_ok_and(|claim| entry(&claim) == *expected) {
+        if claim.is_ok_and(|claim| ManifestEntry::of(&claim) == *expected) {
             checked(number + 1);
         } else {
             return Err(BatchError::Check(format!("claim of {}", expected.device)));

@@ -18,6 +18,7 @@ pub use register::{AuditEvent, Register, RegisterError};
 pub use report::{EnrolmentReport, SiteState};
 pub use service::{Service, ServiceError};
 pub use signing::SigningError;
+pub(crate) use signing::random;
 
 use kitchen_core::time::Wall;
 

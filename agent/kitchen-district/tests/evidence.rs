@@ -122,3 +122,16 @@ async fn a_box_without_evidence_raises_no_alarm() {
     let bare = value(7, "alert.opened", json!({}));
     assert_eq!(site.alarms_of("alert/rodent", &bare).await, Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_board_with_one_identity_is_an_alarm_once() {
+    let mut site = Site::start().await;
+    let state = |sequence: u64, n: u64, board: &str| {
+        let session = json!({ "store": "k7f3qa", "n": n });
+        value(sequence, "state", json!({ "online": true, "session": session, "agent": "0.1.0", "board": board }))
+    };
+    assert_eq!(site.alarms_of("state", &state(1, 1, "board-a")).await, [""; 0]);
+    let alarms = site.alarms_of("state", &state(2, 2, "board-b")).await;
+    assert!(alarms.len() == 1 && alarms[0].contains("board-a") && alarms[0].contains("board-b"), "{alarms:?}");
+    assert_eq!(site.alarms_of("state", &state(3, 3, "board-a")).await, [""; 0], "told before");
+}

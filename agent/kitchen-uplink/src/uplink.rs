@@ -2,6 +2,7 @@
 //! Never removes a message by itself: the district's `down/ack` and `down/clip` do.
 
 mod clips;
+mod connection;
 mod presence;
 mod spending;
 
@@ -21,10 +22,11 @@ use tracing::{debug, error, info, warn};
 use crate::clip::ClipUnderWay;
 use crate::explain::{LinkReason, LinkTrouble, chain};
 use crate::gate::Gate;
-use crate::mqtt::{Link, LinkEvent, LinkOptions, Message, Publication, PublishError, Token, Will};
+use crate::mqtt::{Link, LinkEvent, LinkOptions, Message, Publication, PublishError, Will};
 use crate::outbox::{Outbox, OutboxError, Presence, blocking};
 use crate::reconnect::Reconnect;
 use crate::tls::LinkError;
+use connection::{Connection, End, Ended, Part, UnderWay};
 use presence::FAREWELL;
 
 /// Messages that the scheduler knows at once, at most.
@@ -138,53 +140,6 @@ pub async fn run(
 /// Also when whoever could cancel is gone.
 async fn cancelled(cancel: &mut watch::Receiver<bool>) {
     let _ = cancel.wait_for(|is_cancelled| *is_cancelled).await;
-}
-
-/// What became of one connection.
-enum Ended {
-    /// How long it lasted, and why it ended.
-    Broken(Duration, LinkTrouble),
-    /// On purpose, to save money: no trouble to wait for.
-    Resting,
-}
-
-/// Why the loop over one connection ended.
-enum End {
-    Broken(LinkTrouble),
-    /// The money left is not for a connection, until then.
-    Resting(Wall),
-    /// Another keepalive or certificate is wanted, which only a new connection brings.
-    Anew,
-    /// What the box said of itself on this connection, and its will, no longer hold.
-    Outdated,
-    Cancelled,
-}
-
-/// A publication that the broker has not confirmed.
-struct UnderWay {
-    part: Part,
-    /// As a packet.
-    bytes: u64,
-}
-
-/// What a publication belongs to.
-enum Part {
-    Message(String),
-    Chunk { clip_id: String, offset: u64 },
-}
-
-struct Connection {
-    link: Link,
-    since: Mono,
-    session: Session,
-    under_way: HashMap<Token, UnderWay>,
-    heartbeat_at: Mono,
-    list_at: Mono,
-    is_outdated: bool,
-    /// Bytes of the district's messages.
-    received: u64,
-    /// Since when another keepalive is wanted.
-    other_keepalive_since: Option<Mono>,
 }
 
 struct Uplink {

@@ -49,6 +49,18 @@ fn enrol(config: &AgentConfig, claim: &Path) -> Finished {
     config.run(&["enrol", "--json", "--claim", claim.to_str().unwrap()])
 }
 
+/// A box that is enrolled and whose first alert has arrived.
+fn working_box(bureau: &mut Bureau, folder: &Path) -> Agent {
+    let claims = bureau.authority.batch(&[DEVICE]);
+    bureau.authority.serve();
+    let config = config(folder);
+    config.write();
+    let _ = enrol(&config, &claim_of(&claims, DEVICE)).expect_code(0);
+    let agent = Agent::start(config);
+    wait_until(BOUND, "its alert arrives", || is_acknowledged(&agent));
+    agent
+}
+
 fn is_acknowledged(agent: &Agent) -> bool {
     agent.alerts().iter().any(|alert| {
         alert["records"]
@@ -220,14 +232,8 @@ fn a_box_without_network_is_enrolled_by_a_stick() {
 #[test]
 fn a_revoked_box_is_off_soon_after_the_broker_s_reload_and_says_why() {
     let mut bureau = Bureau::open("365d");
-    let claims = bureau.authority.batch(&[DEVICE]);
-    bureau.authority.serve();
     let directory = tempfile::tempdir().unwrap();
-    let config = config(&directory.path().join("box"));
-    config.write();
-    let _ = enrol(&config, &claim_of(&claims, DEVICE)).expect_code(0);
-    let agent = Agent::start(config);
-    wait_until(BOUND, "its alert arrives", || is_acknowledged(&agent));
+    let agent = working_box(&mut bureau, &directory.path().join("box"));
 
     let _ = bureau.authority.ca(&["revoke", DEVICE, "--reason", "stolen"]).expect_code(0);
     bureau.broker.reload();
@@ -244,13 +250,8 @@ fn a_revoked_box_is_off_soon_after_the_broker_s_reload_and_says_why() {
 fn certificates_are_renewed_over_and_over_and_every_alert_arrives() {
     // Certificates of a minute: a year in two minutes.
     let mut bureau = Bureau::open("1min");
-    let claims = bureau.authority.batch(&[DEVICE]);
-    bureau.authority.serve();
     let directory = tempfile::tempdir().unwrap();
-    let config = config(&directory.path().join("box"));
-    config.write();
-    let _ = enrol(&config, &claim_of(&claims, DEVICE)).expect_code(0);
-    let mut agent = Agent::start(config);
+    let mut agent = working_box(&mut bureau, &directory.path().join("box"));
     let renewed = |bureau: &Bureau| bureau.authority.events("renewed").len();
     wait_until(BOUND * 2, "a first renewal", || renewed(&bureau) >= 1);
     // Killed where it is; the authority away for a third of the lifetime.

@@ -131,10 +131,18 @@ fn a_refused_claim_is_shown_and_the_right_one_helps_without_a_restart() {
     wait_until(BOUND, "five flashes a second", || kitchen.lamp("delay_off") == "100");
     let result = kitchen.result();
     assert!(result.contains("K-ENR-06") && result.contains("下一步") && result.contains("Next:"), "{result}");
+    // A configuration that is wrong keeps nobody from being enrolled, and is told all the same.
+    let before = fs::read_to_string(kitchen.config.path()).unwrap();
+    fs::write(kitchen.boot("kitchen-agent.toml"), "[[camera]]\nid = \"stove\"\nurl = \"htp://\"\n").unwrap();
     kitchen.bring(&claim_of(&claims, DEVICE));
     let status = wait_for(BOUND, "the first boot ends", || boot.ended());
     assert!(status.success() && kitchen.is_enrolled());
-    assert!(kitchen.result().contains("Done."), "{}", kitchen.result());
+    let result = kitchen.result();
+    assert!(result.contains("Done.") && result.contains("K-CFG-02") && result.contains("camera.stove.url"), "{result}");
+    assert_eq!(
+        (kitchen.lamp("delay_off"), fs::read_to_string(kitchen.config.path()).unwrap()),
+        ("100".to_owned(), before)
+    );
 }
 
 #[test]

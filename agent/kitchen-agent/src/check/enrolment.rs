@@ -1,7 +1,5 @@
 //! Whether the box has its certificate from the district, and why not.
 
-use std::time::Duration;
-
 use kitchen_core::config::Config;
 use kitchen_core::time::Wall;
 use kitchen_uplink::identity::{Generation, IdentityFolder};
@@ -42,13 +40,10 @@ pub(super) fn look(config: &Config) -> Finding {
     }
 }
 
-/// A box renews at two thirds of the lifetime at the latest; with half of the rest gone somebody should look.
 fn dates(current: &Generation, now: Wall) -> Finding {
-    let (from, until) = (current.validity.not_before.as_unix_millis(), current.validity.not_after.as_unix_millis());
-    let overdue = Duration::from_millis(u64::try_from((until - from) / 6).unwrap_or(0));
     let device = &current.enrolment.device;
     let found = text!("check-enrolment-until", device = device, date = current.validity.not_after);
-    if now > current.validity.not_after.before(overdue) {
+    if current.validity.is_overdue(now) {
         return Finding::warn(Fault::RenewalFails, found, text!("check-enrolment-renewed"));
     }
     Finding::ok(found)

@@ -37,7 +37,7 @@ fn enrol(cli: &Cli, enrolling: &Enrolling, given: Option<&Path>) -> Result<Exit>
             eprintln!("{}", text!("enrol-asking", url = claim.authority.url, device = claim.device));
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|_| Trouble { notice: notice!("enrol-key", None), is_passing: false })?;
+        let runtime = runtime.map_err(|_| Trouble::lasting(notice!("enrol-key", None)))?;
         let enrolled = runtime.block_on(enrolling.enrol())?;
         if let Some(from) = from {
             // It is worth nothing any more; on a stick that can't be written it may stay.
@@ -51,7 +51,7 @@ fn enrol(cli: &Cli, enrolling: &Enrolling, given: Option<&Path>) -> Result<Exit>
 fn export(cli: &Cli, enrolling: &Enrolling, given: Option<&Path>, folder: &Path) -> Result<Exit> {
     let request = match take_claim(enrolling, given).and_then(|_| enrolling.export()) {
         Ok(Some(request)) => request,
-        Ok(None) => return tell(cli, enrolling.identity.current().map_err(Trouble::from).and_then(already)),
+        Ok(None) => return tell(cli, enrolling.already()),
         Err(trouble) => return Err(trouble.notice.into()),
     };
     let path = folder.join(format!("kitchen-request-{}.json", request.claim.device));
@@ -79,19 +79,13 @@ fn import(cli: &Cli, enrolling: &Enrolling, file: &Path) -> Result<Exit> {
     tell(cli, enrolling.import(&text))
 }
 
-fn already(current: Option<identity::Generation>) -> Result<Enrolled, Trouble> {
-    let missing = || Trouble { notice: notice!("enrol-no-claim", Fault::ClaimMissing), is_passing: false };
-    current.map(Enrolled::Already).ok_or_else(missing)
-}
-
 /// Keeps the claim that is given, or one that lies on the boot partition; where it lay.
 fn take_claim(enrolling: &Enrolling, given: Option<&Path>) -> Result<Option<PathBuf>, Trouble> {
     let found = match given {
         Some(path) => {
             let missing = || {
                 let reason = explain::io_reason(&std::io::ErrorKind::NotFound.into());
-                let notice = notice!("enrol-file", Fault::ClaimMissing, path = path.display(), reason = reason);
-                Trouble { notice, is_passing: false }
+                Trouble::lasting(notice!("enrol-file", Fault::ClaimMissing, path = path.display(), reason = reason))
             };
             Some((path.to_owned(), identity::read_claim(path)?.ok_or_else(missing)?))
         }

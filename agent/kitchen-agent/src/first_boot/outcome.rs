@@ -24,9 +24,11 @@ pub enum Outcome {
     Waiting(Notice),
     /// Somebody has to do something.
     Failed(Notice),
+    /// Enrolled; `but` what lay beside the claim could not be taken.
     Done {
         device: String,
         site: String,
+        but: Option<Notice>,
     },
 }
 
@@ -36,8 +38,8 @@ impl Outcome {
         match self {
             Self::NoClaim => Pattern::NoClaim,
             Self::Waiting(_) => Pattern::Trying,
-            Self::Failed(_) => Pattern::Failed,
-            Self::Done { .. } => Pattern::Done,
+            Self::Failed(_) | Self::Done { but: Some(_), .. } => Pattern::Failed,
+            Self::Done { but: None, .. } => Pattern::Done,
         }
     }
 
@@ -46,7 +48,8 @@ impl Outcome {
             Self::NoClaim => info!("no claim yet"),
             Self::Waiting(notice) => warn!(code = ?notice.code.map(|fault| fault.code()), "not enrolled yet: {notice}"),
             Self::Failed(notice) => warn!(code = ?notice.code.map(|fault| fault.code()), "not enrolled: {notice}"),
-            Self::Done { device, site } => info!(device, site, "enrolled"),
+            Self::Done { device, site, but: None } => info!(device, site, "enrolled"),
+            Self::Done { device, site, but: Some(notice) } => warn!(device, site, "enrolled, but {notice}"),
         }
     }
 
@@ -78,10 +81,10 @@ impl Outcome {
         let title = match self {
             Self::NoClaim | Self::Failed(_) => say("result-failed", &[]),
             Self::Waiting(_) => say("result-waiting", &[]),
-            Self::Done { device, site } => say("result-done", &[("device", device), ("site", site)]),
+            Self::Done { device, site, .. } => say("result-done", &[("device", device), ("site", site)]),
         };
         let mut lines = format!("{}\n{title}\n", say("result-title", &[]));
-        if let Self::Waiting(notice) | Self::Failed(notice) = self {
+        if let Self::Waiting(notice) | Self::Failed(notice) | Self::Done { but: Some(notice), .. } = self {
             if let Some(fault) = notice.code {
                 let named = say(&format!("fault-{fault}"), &[]);
                 let _ = writeln!(lines, "{}", say("result-line-code", &[("code", &fault), ("title", &named)]));

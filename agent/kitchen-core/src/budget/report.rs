@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::account::Usage;
-use super::governor::{Governor, LinkMode};
+use super::admission::LinkMode;
+use super::governor::Governor;
 use super::period::Period;
 use super::yuan::Yuan;
 use super::{BudgetStep, TrafficClass};

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::account::Account;
+use super::admission::{Admission, LinkMode};
 use super::forecast::{Demand, Forecast};
-use super::governor::{Admission, Governor, LinkMode, Settings};
+use super::governor::{Governor, Settings};
 use super::overhead::{HANDSHAKE_BYTES, wire_bytes};
 use super::period::Period;
 use super::wanted::{STALE_AFTER, Wanted};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AuthorityKey, VERSION, is_device_id, signed};
+use super::{AuthorityKey, Claim, VERSION, is_device_id, signed};
 use crate::evidence::PublicKey;
 use crate::time::Wall;
 use crate::wire::Site;
@@ -29,6 +29,21 @@ pub struct ManifestEntry {
     pub serial: Option<String>,
     pub camera: String,
     pub site: Site,
+}
+
+impl ManifestEntry {
+    /// What an authority has to know of a claim.
+    #[must_use]
+    pub fn of(claim: &Claim) -> Self {
+        Self {
+            device: claim.device.clone(),
+            claim_id: claim.claim_id.clone(),
+            secret_sha256: claim.secret_sha256(),
+            serial: claim.serial.clone(),
+            camera: claim.camera.clone(),
+            site: claim.site.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -20,6 +20,12 @@ pub struct Validity {
 }
 
 impl Validity {
+    /// Whether somebody should look why it was not renewed: at two thirds it is at the latest, and half of the rest is gone.
+    #[must_use]
+    pub fn is_overdue(self, now: Wall) -> bool {
+        now > self.not_after.before(self.lifetime() / 6)
+    }
+
     fn lifetime(self) -> Duration {
         let ms = self.not_after.as_unix_millis().saturating_sub(self.not_before.as_unix_millis());
         Duration::from_millis(u64::try_from(ms).unwrap_or(0))
@@ -168,6 +174,12 @@ mod tests {
     use crate::time::TimeQuality;
 
     const DAY: u64 = 86_400;
+
+    #[test]
+    fn a_certificate_is_overdue_when_half_of_the_time_for_its_renewal_is_gone() {
+        let held = validity(0, 360);
+        assert!(!held.is_overdue(stamp(299 * DAY).wall) && held.is_overdue(stamp(301 * DAY).wall));
+    }
 
     fn stamp(seconds: u64) -> Stamp {
         Stamp {

@@ -86,19 +86,17 @@ pub fn new_claim(
             claim_id: format!("{batch}-{}", hex(&random::<6>())),
             secret: random(),
             batch: batch.clone(),
-            serial: serial.clone(),
-            camera: before.entry.camera.clone(),
+            serial,
+            camera: before.entry.camera,
             issued: now,
             expires,
-            site: before.entry.site.clone(),
+            site: before.entry.site,
             url: authority.settings.url.clone(),
             ca: authority.ca_pem.clone(),
         };
         let claim = Claim::new(claim, &authority.key);
-        let (claim_id, secret_sha256) = (claim.claim_id.clone(), claim.secret_sha256());
-        let entry = ManifestEntry { claim_id, secret_sha256, serial, ..before.entry };
         register.void_claims(device)?;
-        register.insert_claim(&batch, &entry, expires, now)?;
+        register.insert_claim(&batch, &ManifestEntry::of(&claim), expires, now)?;
         register.remove_revoked_device(device)?;
         register.note(&audit("claim_made", device, COMMAND_LINE, claim.claim_id.clone(), now))?;
         Ok(claim)

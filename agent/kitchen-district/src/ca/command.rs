@@ -134,7 +134,7 @@ enum CaCommand {
 #[derive(Debug, Args)]
 struct ReportArguments {
     /// Of each site: waiting, enrolled, seen, revoked, and what points to a second box
-    #[arg(long)]
+    #[arg(long, required = true)]
     enrolment: bool,
     /// The receiver's folder: which boxes were seen at the broker, and its alarms
     #[arg(long, value_name = "DIR")]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use kitchen_core::enrolment::Validity;
 use kitchen_core::time::Wall;
 use serde::Serialize;
 
@@ -162,18 +163,14 @@ fn state(
 ) -> SiteState {
     match certificate {
         _ if is_revoked => SiteState::Revoked,
-        Some(row) if ends_soon(row, now) => SiteState::CertificateEnds,
+        Some(row) if (Validity { not_before: row.issued_at, not_after: row.not_after }).is_overdue(now) => {
+            SiteState::CertificateEnds
+        }
         Some(_) if was_seen => SiteState::Connected,
         Some(_) => SiteState::Enrolled,
         None if claim.expires <= now => SiteState::ClaimExpired,
         None => SiteState::Waiting,
     }
-}
-
-/// A box renews at two thirds of the lifetime at the latest; with half of the rest gone something is wrong.
-fn ends_soon(row: &CertificateRow, now: Wall) -> bool {
-    let lifetime = row.not_after.as_unix_millis() - row.issued_at.as_unix_millis();
-    row.not_after.as_unix_millis() - now.as_unix_millis() < lifetime / 6
 }
 
 struct Seen {

@@ -285,3 +285,38 @@ async fn revocation_list(State(shared): State<Shared>) -> Response {
 async fn health() -> Response {
     Json(json!({ "v": VERSION, "time": now() })).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::signing::{Issued, Signer};
+    use super::*;
+
+    fn verifier(ca: &str) -> Lenient {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(der(ca)).expect("an authority");
+        Lenient(WebPkiClientVerifier::builder(Arc::new(roots)).build().expect("roots"))
+    }
+
+    fn der(pem: &str) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM")
+    }
+
+    #[test]
+    fn a_certificate_that_has_ended_is_taken_and_one_of_another_authority_is_not() {
+        kitchen_uplink::install_crypto();
+        let day = Duration::from_secs(86_400);
+        let made = now().before(30 * day);
+        let issued = |name: &str| {
+            let (ca, key) = Signer::make(name, made).expect("an authority");
+            let signer = Signer::open(&ca, &key).expect("its own");
+            let (Issued { pem, .. }, _) = signer.account("mh07-000123", &[], day, made).expect("a client");
+            (ca, pem)
+        };
+        let ((ca, own), (_, foreign)) = (issued("one"), issued("other"));
+        let verifier = verifier(&ca);
+        let today = UnixTime::now();
+        assert!(verifier.0.verify_client_cert(&der(&own), &[], today).is_err(), "it ended four weeks ago");
+        assert!(verifier.verify_client_cert(&der(&own), &[], today).is_ok());
+        assert!(verifier.verify_client_cert(&der(&foreign), &[], today).is_err());
+    }
+}

@@ -10,7 +10,8 @@ use kitchen_core::wire::{ClipInit, ClipReceipt, ClipReceiptState};
 use serde_json::Value;
 use tracing::{error, warn};
 
-use super::{Connection, Part, UnderWay, Uplink};
+use super::Uplink;
+use super::connection::{Connection, Part, UnderWay};
 use crate::clip::ClipUnderWay;
 use crate::mqtt::PublishError;
 use crate::outbox::{OutboxError, blocking};

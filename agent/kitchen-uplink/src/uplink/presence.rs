@@ -10,7 +10,8 @@ use serde_json::json;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::{Connection, Uplink};
+use super::Uplink;
+use super::connection::Connection;
 use crate::mqtt::{LinkEvent, Publication};
 use crate::outbox::{OutboxError, blocking};
 

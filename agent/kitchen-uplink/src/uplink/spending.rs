@@ -9,7 +9,8 @@ use kitchen_core::scheduler::{Candidate, Output};
 use kitchen_core::time::Wall;
 use tracing::{error, info};
 
-use super::{Connection, PROGRESS_INTERVAL, Uplink, cancelled};
+use super::connection::Connection;
+use super::{PROGRESS_INTERVAL, Uplink, cancelled};
 use crate::outbox::blocking;
 
 /// The first priority: texts of tier 1 alerts, the one errand out of the reserve.

@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it, after cross/platform.sh: the platform's programs run on this machine, by emulation.
+# Sourced after platform.sh: the platform's programs run on this machine, by emulation.
 
 foreign_handler=/proc/sys/fs/binfmt_misc/qemu-aarch64
 foreign_registered=

@@ -58,3 +58,26 @@ debian_mirror() {
     mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | grep -m1 '/debian$') || true
     printf '%s\n' "${mirror:-http://deb.debian.org/debian}"
 }
+
+# own_apt FOLDER ARCHITECTURE <SOURCES: an apt of its own below FOLDER, so that this system's sources and packages stay as
+# they are. Prints the path for APT_CONFIG.
+own_apt() {
+    local apt=$1
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+    : >"$apt/status"
+    cat >"$apt/sources.list"
+    cat >"$apt/apt.conf" <<CONFIGURATION
+Dir::Etc::sourcelist "$apt/sources.list";
+Dir::Etc::sourceparts "-";
+Dir::State::lists "$apt/lists";
+Dir::State::status "$apt/status";
+Dir::Cache "$apt/cache";
+APT::Architecture "$2";
+APT::Architectures { "$2"; };
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+CONFIGURATION
+    echo "$apt/apt.conf"
+}

@@ -25,20 +25,9 @@ rustup_brings_it() {
 
 # A folder of apt's own, with one suite.
 use_suite() {
-    mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
-    : >"$work/apt/status"
-    echo "deb [arch=$(dpkg --print-architecture) signed-by=$keyring] $1 main" >"$work/apt/sources.list"
-    cat >"$work/apt/apt.conf" <<CONFIGURATION
-Dir::Etc::sourcelist "$work/apt/sources.list";
-Dir::Etc::sourceparts "-";
-Dir::State::lists "$work/apt/lists";
-Dir::State::status "$work/apt/status";
-Dir::Cache "$work/apt/cache";
-APT::Sandbox::User "root";
-Acquire::Languages "none";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-CONFIGURATION
-    export APT_CONFIG=$work/apt/apt.conf
+    local own=$(dpkg --print-architecture)
+    export APT_CONFIG
+    APT_CONFIG=$(echo "deb [arch=$own signed-by=$keyring] $1 main" | own_apt "$work/apt" "$own")
     apt-get update -qq >&2
 }
 

@@ -106,24 +106,9 @@ tidy() {
 
 # The mirror's lists, with an apt of its own: this system's sources and packages stay as they are.
 fetch_lists() {
-    local apt=$work/apt
     say "asking $mirror what $suite is today"
-    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-    : >"$apt/status"
-    sources "main non-free-firmware" >"$apt/sources.list"
-    cat >"$apt/apt.conf" <<CONFIGURATION
-Dir::Etc::sourcelist "$apt/sources.list";
-Dir::Etc::sourceparts "-";
-Dir::State::lists "$apt/lists";
-Dir::State::status "$apt/status";
-Dir::Cache "$apt/cache";
-APT::Architecture "$debian";
-APT::Architectures { "$debian"; };
-APT::Sandbox::User "root";
-APT::Update::Error-Mode "any";
-Acquire::Languages "none";
-CONFIGURATION
-    APT_CONFIG=$apt/apt.conf apt-get update -qq >&2 ||
+    sources "main non-free-firmware" | own_apt "$work/apt" "$debian" >/dev/null
+    APT_CONFIG=$work/apt/apt.conf apt-get update -qq >&2 ||
         give_up "the mirror $mirror does not answer" "check the network, or name another with --mirror" 2
 }
 
@@ -352,7 +337,7 @@ mkdir -p "$cache"
 work=$(mktemp -d "$cache/work.XXXXXX")
 trap tidy EXIT
 source "$here/ext4.sh"
-source "$here/foreign.sh"
+source "$cross/foreign.sh"
 fetch_lists
 parts=$cache/parts-$(key)
 [ -z "$fresh" ] || rm -rf "$parts"

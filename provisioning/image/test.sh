@@ -355,7 +355,7 @@ has qemu-aarch64-static || missing+=(qemu-user-static)
 install_packages "${missing[@]}"
 mkdir -p "$work"
 source "$here/ext4.sh"
-source "$here/foreign.sh"
+source "$cross/foreign.sh"
 trap forget_foreign_programs EXIT
 printf 'secret = "%s"\n' "$secret" >"$work/claim.toml"
 printf 'secret = "another"\n' >"$work/other-claim.toml"

@@ -3,31 +3,8 @@
 set -uo pipefail
 export LANG=C.UTF-8 NO_COLOR=1
 
-tell() {
-    printf 'BOX %7s s  %s\n' "$(cut -d' ' -f1 /proc/uptime)" "$*"
-}
-
-expect() {
-    local what=$1 said
-    shift
-    if said=$("$@" 2>&1); then
-        tell "ok      $what${said:+: $(head -1 <<<"$said")}"
-    else
-        tell "FAILED  $what: $*"
-        sed 's/^/BOX          /' <<<"$said"
-        journalctl -b --no-pager -o short-monotonic -u kitchen-first-boot -u kitchen-agent | tail -80 | sed 's/^/BOX log  /'
-        tell 'finished: failed'
-        exit 1
-    fi
-}
-
-within() {
-    local until=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ "$SECONDS" -lt "$until" ] || return 1
-        sleep 2
-    done
+show_log() {
+    journalctl -b --no-pager -o short-monotonic -u kitchen-first-boot -u kitchen-agent | tail -80
 }
 
 enrolled() {
@@ -36,11 +13,6 @@ enrolled() {
 
 healthy() {
     [ "$(systemctl show --value -p ActiveState kitchen-agent.service)" = active ]
-}
-
-acknowledged() {
-    kitchen-agent alerts list --json 2>/dev/null | tr '{' '\n' |
-        grep '"type":"alert.opened"' | grep -q '"receipted_at":"'
 }
 
 of_kitchen() {

@@ -4,42 +4,14 @@
 # the first failure ends it with the service's log.
 set -uo pipefail
 cd /var/tmp/kitchen
+source ./guest-steps.sh
 export LANG=C.UTF-8 NO_COLOR=1 DEBIAN_FRONTEND=noninteractive
 service=kitchen-agent.service
 database=/var/lib/kitchen-agent/store
 
-uptime() {
-    cut -d' ' -f1 /proc/uptime
-}
-
-tell() {
-    printf 'BOX %7s s  %s\n' "$(uptime)" "$*"
-}
-
-# expect WHAT COMMAND…: says whether it came true; when not, what it said, and ends.
-expect() {
-    local what=$1 said
-    shift
-    if said=$("$@" 2>&1); then
-        tell "ok      $what"
-    else
-        tell "FAILED  $what: $*"
-        sed 's/^/BOX          /' <<<"$said"
-        kitchen-agent status --lang en 2>&1 | sed 's/^/BOX status  /'
-        journalctl -u "$service" --no-pager -o short-monotonic | tail -60 | sed 's/^/BOX log  /'
-        tell 'finished: failed'
-        exit 1
-    fi
-}
-
-# within SECONDS COMMAND…: asks again until it is true.
-within() {
-    local until=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ "$SECONDS" -lt "$until" ] || return 1
-        sleep 1
-    done
+show_log() {
+    kitchen-agent status --lang en
+    journalctl -u "$service" --no-pager -o short-monotonic | tail -60
 }
 
 is() {
@@ -60,11 +32,6 @@ exits_with() {
 
 names_what_is_missing() {
     exits_with 1 kitchen-agent config validate --lang en | grep -q 'device.id'
-}
-
-acknowledged() {
-    kitchen-agent alerts list --json 2>/dev/null | tr '{' '\n' |
-        grep '"type":"alert.opened"' | grep -q '"receipted_at":"'
 }
 
 runs_as_kitchen() {

@@ -63,7 +63,7 @@ name_board() {
 }
 
 # boot_card LOG SECONDS [JOB [ARGUMENT…]]: starts the card and waits until it has switched itself off, or for so long.
-# JOB is a bash script that the box runs as root once its base is up; then it switches itself off. It comes on a disk of
+# JOB is a bash script that the box runs as root, behind guest-steps.sh, once its base is up; then it switches itself off. It comes on a disk of
 # its own, so that the card stays as it is. More arguments go to the kernel. The host is 10.0.2.2 there. The status says
 # nothing: what the job printed is in the log, and lines that begin with BOX are shown.
 boot_card() {
@@ -71,7 +71,7 @@ boot_card() {
     append="$(cat "$card_work/cmdline.txt") console=ttyAMA0 quiet loglevel=3 mitigations=off audit=0 ${*:4}"
     : >"$card_work/job"
     if [ -n "$job" ]; then
-        cat "$job" >"$card_work/job"
+        cat "$vm_folder/guest-steps.sh" "$job" >"$card_work/job"
         # The unit is named because the image's own default would be taken instead.
         append+=' systemd.unit=kernel-command-line.target systemd.run="/bin/bash /dev/disk/by-id/virtio-job"'
         append+=' systemd.run_success_action=poweroff systemd.run_failure_action=poweroff'

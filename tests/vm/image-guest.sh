@@ -6,34 +6,9 @@ state=/var/lib/kitchen-agent
 partition=/sys/class/block/$(basename "$(readlink -f /dev/disk/by-label/kitchen-state)")
 disk=$(dirname "$(readlink -f "$partition")")
 
-tell() {
-    printf 'BOX %7s s  %s\n' "$(cut -d' ' -f1 /proc/uptime)" "$*"
-}
-
-# expect WHAT COMMAND…: says whether it came true; when not, what it said, and ends.
-expect() {
-    local what=$1 said
-    shift
-    if said=$("$@" 2>&1); then
-        tell "ok      $what${said:+: $(head -1 <<<"$said")}"
-    else
-        tell "FAILED  $what: $*"
-        sed 's/^/BOX          /' <<<"$said"
-        systemctl --no-pager --failed | sed 's/^/BOX failed  /'
-        journalctl -b --no-pager -o short-monotonic -p warning | tail -60 | sed 's/^/BOX log  /'
-        tell 'finished: failed'
-        exit 1
-    fi
-}
-
-# within SECONDS COMMAND…: asks again until it is true.
-within() {
-    local until=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ "$SECONDS" -lt "$until" ] || return 1
-        sleep 1
-    done
+show_log() {
+    systemctl --no-pager --failed
+    journalctl -b --no-pager -o short-monotonic -p warning | tail -60
 }
 
 addressed() {

@@ -3,6 +3,7 @@
 # initrd.gz. Three minutes the first time, nothing afterwards. As root; installs by apt what is missing.
 set -euo pipefail
 source "$(dirname "$0")/../../cross/platform.sh"
+source "$cross/foreign.sh"
 platform_of aarch64
 
 suite=${1:-bookworm}
@@ -10,23 +11,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 image=$target/vm/$suite
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 mirror=$(debian_mirror)
-handler=/proc/sys/fs/binfmt_misc/qemu-aarch64
-registered=
 
 [ "$(id -u)" = 0 ] || give_up "an image holds files of root" "run this with sudo" 2
-
-# Programs of the new root run here while it is made; a handler that was not there before is taken away again.
-run_foreign_programs() {
-    [ "$machine" != "$(uname -m)" ] && [ ! -e "$handler" ] || return 0
-    [ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc ||
-        give_up "this kernel runs no foreign programs" "load binfmt_misc, or run this on an ARM machine" 2
-    cat /usr/lib/binfmt.d/qemu-aarch64.conf >/proc/sys/fs/binfmt_misc/register
-    registered=yes
-}
-
-forget_foreign_programs() {
-    [ -z "$registered" ] || echo -1 >"$handler"
-}
 
 make_root() {
     [ ! -s "$image/root.tar" ] || return 0
@@ -44,20 +30,8 @@ fetch_kernel() {
     local apt=$image/apt kernel
     [ ! -s "$image/vmlinuz" ] || return 0
     say "fetching the kernel of $suite for $debian"
-    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$image/unpacked"
-    : >"$apt/status"
-    echo "deb [arch=$debian signed-by=$keyring] $mirror $suite main" >"$apt/sources.list"
-    cat >"$apt/apt.conf" <<CONFIGURATION
-Dir::Etc::sourcelist "$apt/sources.list";
-Dir::Etc::sourceparts "-";
-Dir::State::lists "$apt/lists";
-Dir::State::status "$apt/status";
-Dir::Cache "$apt/cache";
-APT::Architecture "$debian";
-APT::Architectures { "$debian"; };
-APT::Sandbox::User "root";
-Acquire::Languages "none";
-CONFIGURATION
+    mkdir -p "$image/unpacked"
+    echo "deb [arch=$debian signed-by=$keyring] $mirror $suite main" | own_apt "$apt" "$debian" >/dev/null
     (
         export APT_CONFIG=$apt/apt.conf
         apt-get update -qq >&2

@@ -4,6 +4,7 @@
 # As root. Prints what box and district saw, with times; the whole log lies in target/vm/SUITE/boot.log.
 set -euo pipefail
 source "$(dirname "$0")/../../cross/platform.sh"
+source "$(dirname "$0")/servers.sh"
 platform_of aarch64
 
 suite=${1:-bookworm}
@@ -14,14 +15,6 @@ work=$image/work
 log=$image/boot.log
 district=${KITCHEN_DISTRICT:-$target/debug/kitchen-district}
 boot_limit_s=1200
-
-stop_servers() {
-    local server
-    for server in "${servers[@]}"; do
-        kill "$server" 2>/dev/null || true
-    done
-    wait
-}
 
 # issue NAME EXTENSION: a key and a certificate with that common name by the test's own authority.
 issue() {
@@ -41,41 +34,6 @@ extendedKeyUsage=serverAuth'
     issue "$device" 'extendedKeyUsage=clientAuth'
 }
 
-start_broker() {
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    cat >"$work/access" <<'ACCESS'
-pattern write kitchen/v1/%u/up/#
-pattern read kitchen/v1/%u/down/#
-
-user district
-topic read kitchen/v1/+/up/#
-topic write kitchen/v1/+/down/#
-ACCESS
-    cat >"$work/mosquitto.conf" <<BROKER
-user root
-log_dest stderr
-max_packet_size 1048576
-listener $port 127.0.0.1
-cafile $work/ca.pem
-certfile $work/broker.pem
-keyfile $work/broker.key
-require_certificate true
-use_identity_as_username true
-use_username_as_clientid true
-allow_anonymous false
-acl_file $work/access
-BROKER
-    PATH="$PATH:/usr/sbin" mosquitto -c "$work/mosquitto.conf" 2>"$work/broker.log" &
-    servers+=($!)
-}
-
-start_district() {
-    "$district" --broker "mqtts://127.0.0.1:$port" --store "$work/store" --json --client-id district \
-        --ca "$work/ca.pem" --certificate "$work/district.pem" --key "$work/district.key" \
-        >"$work/district.out" 2>"$work/district.log" &
-    servers+=($!)
-}
-
 # The box's disk: Debian, the package beside it, and one job.
 make_disk() {
     local root=$work/root files units
@@ -85,7 +43,7 @@ make_disk() {
     units=$root/etc/systemd/system
     mkdir -p "$files"
     cp "$package" "$files/kitchen-agent.deb"
-    cp "$here/guest.sh" "$files/"
+    cp "$here/guest.sh" "$here/guest-steps.sh" "$files/"
     cp "$work/ca.pem" "$files/district-ca.pem"
     cp "$work/$device.pem" "$files/device.pem"
     cp "$work/$device.key" "$files/device.key"
@@ -116,13 +74,6 @@ boot() {
         </dev/null | sed -u 's/\r$//' | tee "$log" | grep --line-buffered '^BOX' >&2
 }
 
-district_has() {
-    grep -q "$1" "$work/district.out" && say "district: $2" || {
-        say "district: NOT $2"
-        return 1
-    }
-}
-
 missing=()
 has mosquitto || missing+=(mosquitto)
 has openssl || missing+=(openssl)
@@ -132,11 +83,11 @@ package=$("$cross/package.sh" arm64)
 [ -x "$district" ] || (cd "$repository" && cargo build --locked -p kitchen-district)
 rm -rf "$work"
 mkdir -p "$work"
-servers=()
 trap stop_servers EXIT
 make_certificates
-start_broker
-start_district
+port=$(free_port)
+start_broker "$port" "$work/ca.pem"
+start_receiver "$port" "$work/ca.pem"
 make_disk
 say "booting an emulated box of $suite"
 started=$SECONDS
@@ -144,6 +95,6 @@ boot || true
 say "the box ran for $((SECONDS - started)) s"
 grep -q '^BOX .*finished: passed' "$log" ||
     give_up "the box did not pass" "read $log, $work/district.log and $work/broker.log"
-district_has '"type":"alert.opened"' "an alert was opened"
-district_has '"event":"snapshot"' "its picture came"
+seen district.out '"type":"alert.opened"' "district: an alert was opened"
+seen district.out '"event":"snapshot"' "district: its picture came"
 say "passed"

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use kitchen_core::enrolment::{Claim, EnrolRequest, Enrolment};
-use kitchen_core::evidence::{EvidenceKey, PublicKey};
+use kitchen_core::evidence::EvidenceKey;
 use kitchen_core::time::Wall;
 use kitchen_uplink::authority::{Access, AuthorityError};
 use kitchen_uplink::identity::{Generation, IdentityError, IdentityFolder};
@@ -136,11 +136,7 @@ impl Enrolling {
         let answer: Enrolment = serde_json::from_slice(text)
             .map_err(|_| Trouble::lasting(notice!("enrol-answer-unreadable", Fault::EnrolmentAnswer)))?;
         let Some(claim) = self.identity.claim()? else { return self.already() };
-        let key: Result<PublicKey, _> = claim.authority.key.parse();
-        let checked = key.map(|key| answer.check(&claim.device, &key));
-        if let Ok(Err(error)) = checked {
-            return Err(AuthorityError::Answer(error).into());
-        }
+        claim.authority.check(&answer, &claim.device).map_err(AuthorityError::Answer)?;
         let enrolled = self.accept(&claim, &answer)?;
         self.note(None);
         Ok(enrolled)
@@ -167,7 +163,7 @@ impl Enrolling {
     }
 
     /// For `check`; a disk that does not take it has told its trouble elsewhere.
-    fn note(&self, trouble: Option<&Trouble>) {
+    pub fn note(&self, trouble: Option<&Trouble>) {
         let path = self.trouble_file();
         let noted = match trouble.map(|trouble| serde_json::to_vec(&trouble.notice)) {
             Some(Ok(text)) => fs::write(&path, text).and_then(|()| match owner(&self.state_dir) {

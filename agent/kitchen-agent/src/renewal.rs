@@ -70,7 +70,9 @@ impl Renewing {
     }
 
     async fn ask(&self, renewal: &mut Renewal) {
-        match self.renew().await {
+        let outcome = self.renew().await;
+        self.enrolling.note(outcome.as_ref().err());
+        match outcome {
             Ok(new) => {
                 info!(until = %new.validity.not_after, "a new certificate: to be proved at the broker");
                 renewal.handle_answer(new.validity);

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kitchen_core::enrolment::{Authority, EnrolRequest, Enrolment, ExchangeError, Refusal, RefusalBody, RenewRequest};
-use kitchen_core::evidence::PublicKey;
 use kitchen_core::time::Wall;
 use rustix::io::Errno;
 use rustls::pki_types::pem::PemObject as _;
@@ -85,9 +84,7 @@ impl Access {
     }
 
     fn checked(&self, answer: Enrolment, device: &str) -> Result<Enrolment, AuthorityError> {
-        let key: PublicKey =
-            self.authority.key.parse().map_err(|_| AuthorityError::Setup("its key is none".to_owned()))?;
-        answer.check(device, &key).map_err(AuthorityError::Answer)?;
+        self.authority.check(&answer, device).map_err(AuthorityError::Answer)?;
         Ok(answer)
     }
 

@@ -32,7 +32,7 @@ pub(super) fn look(config: &Config) -> Finding {
                 }
             }
         }
-        (Some(current), Ok(_)) => dates(&current, clock::now()),
+        (Some(current), Ok(_)) => dates(&current, trouble, clock::now()),
         (None, Ok(_)) if config.uplink.certificate_file.is_some() || config.uplink.broker.is_empty() => {
             Finding::absent(text!("check-enrolment-by-hand"))
         }
@@ -40,11 +40,16 @@ pub(super) fn look(config: &Config) -> Finding {
     }
 }
 
-fn dates(current: &Generation, now: Wall) -> Finding {
+/// `trouble` is that of the newest try to renew it.
+fn dates(current: &Generation, trouble: Option<Notice>, now: Wall) -> Finding {
     let device = &current.enrolment.device;
     let found = text!("check-enrolment-until", device = device, date = current.validity.not_after);
     if current.validity.is_overdue(now) {
         return Finding::warn(Fault::RenewalFails, found, text!("check-enrolment-renewed"));
+    }
+    if let Some(notice) = trouble {
+        let fault = notice.code.unwrap_or(Fault::RenewalFails);
+        return Finding::warn(fault, format!("{found}; {notice}"), text!("check-enrolment-renewed"));
     }
     Finding::ok(found)
 }

@@ -1,7 +1,7 @@
 //! `run`: the agent, until SIGTERM or SIGINT; when the box is enrolled meanwhile, again from the beginning.
 
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,11 +24,12 @@ const LAST_WAIT: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 pub fn run(cli: &Cli) -> Result<Exit> {
+    // Looked at before the configuration is read: an enrolment in between is noticed.
+    let watched = Watched::begin(&config_file::state_dir(cli));
     let config = config_file::load(cli)?;
     let _failpoints = fail::FailScenario::setup();
     kitchen_uplink::install_crypto();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-    let state_dir = config.device.state_dir.clone();
     let is_enrolled = Arc::new(AtomicBool::new(false));
     let noticed = Arc::clone(&is_enrolled);
     let outcome = runtime.block_on(async {
@@ -44,7 +45,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             let _ = stopper.send(true);
         });
         tokio::spawn(async move {
-            await_enrolment(&state_dir).await;
+            watched.until_enrolled().await;
             noticed.store(true, Ordering::Relaxed);
             let _ = enrolled.send(true);
         });
@@ -59,23 +60,39 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Until the box is enrolled, or enrolled with another claim than at the start: then its name and its broker may be others.
-/// A renewed certificate is no reason.
-async fn await_enrolment(state_dir: &Path) {
-    let identity = IdentityFolder::of(state_dir);
-    let claim_in_use = || identity.current().ok().flatten().map(|current| current.claim_id);
-    let (mut name, before) = (identity.current_name(), claim_in_use());
-    loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        let found = identity.current_name();
-        if found == name {
-            continue;
-        }
-        let now = claim_in_use();
-        if now.is_some() && now != before {
-            tracing::info!("enrolled: the agent starts again under its name");
-            return;
-        }
-        name = found;
+/// The box's identity, watched from before the configuration is read.
+struct Watched {
+    identity: IdentityFolder,
+    name: Option<PathBuf>,
+    claim_id: Option<String>,
+}
+
+impl Watched {
+    fn begin(state_dir: &Path) -> Self {
+        let identity = IdentityFolder::of(state_dir);
+        let (name, claim_id) = (identity.current_name(), claim_in_use(&identity));
+        Self { identity, name, claim_id }
     }
+
+    /// Until the box is enrolled, or enrolled with another claim than at the start: then its name and its broker may be
+    /// others. A renewed certificate is no reason.
+    async fn until_enrolled(mut self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let found = self.identity.current_name();
+            if found == self.name {
+                continue;
+            }
+            let claim_id = claim_in_use(&self.identity);
+            if claim_id.is_some() && claim_id != self.claim_id {
+                tracing::info!("enrolled: the agent starts again under its name");
+                return;
+            }
+            self.name = found;
+        }
+    }
+}
+
+fn claim_in_use(identity: &IdentityFolder) -> Option<String> {
+    identity.current().ok().flatten().map(|current| current.claim_id)
 }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::{AuthorityKey, VERSION, is_device_id, is_serial, signed};
+use super::{AuthorityKey, Enrolment, ExchangeError, VERSION, is_device_id, is_serial, signed};
 use crate::evidence::PublicKey;
 use crate::time::Wall;
 use crate::wire::{Site, sha256_hex};
@@ -45,6 +45,17 @@ pub struct Authority {
     pub key: String,
     /// The certificate that vouches for `url`, PEM.
     pub ca: String,
+}
+
+impl Authority {
+    /// Whether the answer is what this authority tells the box `device`.
+    ///
+    /// # Errors
+    /// What keeps it from being used.
+    pub fn check(&self, answer: &Enrolment, device: &str) -> Result<(), ExchangeError> {
+        let key: PublicKey = self.key.parse().map_err(|_| ExchangeError::Value("authority.key"))?;
+        answer.check(device, &key)
+    }
 }
 
 /// Why a claim can't be used. Never quotes the file, which holds a secret.

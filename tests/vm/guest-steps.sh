@@ -19,12 +19,17 @@ expect() {
     fi
 }
 
+# By the kernel's clock since the start: the box may set the other one meanwhile.
+uptime_s() {
+    cut -d. -f1 /proc/uptime
+}
+
 # within SECONDS COMMAND…: asks again until it is true.
 within() {
-    local until=$((SECONDS + $1))
+    local until=$(($(uptime_s) + $1))
     shift
     until "$@"; do
-        [ "$SECONDS" -lt "$until" ] || return 1
+        [ "$(uptime_s)" -lt "$until" ] || return 1
         sleep 1
     done
 }

@@ -76,10 +76,12 @@ fn raise(agents: &mut [&mut Agent], count: usize) {
 }
 
 fn wait_until_delivered(agents: &[&Agent], bound: Duration) {
-    wait_until(bound, "nothing waits any more", || {
+    wait_until(bound, "all alerts are closed, and nothing waits any more", || {
         agents.iter().all(|agent| {
+            // A box that has just gone quiet still has to close what was open, which is a message too.
+            let is_closed = agent.alerts().iter().all(|alert| !alert["closed_at"].is_null());
             let listed = agent.command(&["outbox", "list", "--json"]);
-            listed.code == 0 && listed.json()["messages"].as_array().unwrap().is_empty()
+            is_closed && listed.code == 0 && listed.json()["messages"].as_array().unwrap().is_empty()
         })
     });
 }

@@ -1,7 +1,7 @@
 //! One try to get this box its certificate: the claim comes in, a new identity lies in the state folder or a trouble with
 //! its next step comes out. Cut at any moment, it is simply made again.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -109,7 +109,7 @@ impl Enrolling {
     }
 
     async fn try_once(&self) -> Result<Enrolled, Trouble> {
-        let _alone = self.lock()?;
+        let _alone = self.begin()?;
         let Some((claim, request)) = self.request()? else { return self.already() };
         let access = Access { authority: claim.authority.clone(), not_before: not_before(&claim) };
         let answer = access.enrol(&request).await?;
@@ -121,7 +121,7 @@ impl Enrolling {
     /// # Errors
     /// When there is no claim, or no key can be made.
     pub fn export(&self) -> Result<Option<EnrolRequest>, Trouble> {
-        let _alone = self.lock()?;
+        let _alone = self.begin()?;
         let request = self.request()?.map(|(_, request)| request);
         self.give_to_owner()?;
         Ok(request)
@@ -132,7 +132,7 @@ impl Enrolling {
     /// # Errors
     /// When it is not for this box and its claim.
     pub fn import(&self, text: &[u8]) -> Result<Enrolled, Trouble> {
-        let _alone = self.lock()?;
+        let _alone = self.begin()?;
         let answer: Enrolment = serde_json::from_slice(text)
             .map_err(|_| Trouble::lasting(notice!("enrol-answer-unreadable", Fault::EnrolmentAnswer)))?;
         let Some(claim) = self.identity.claim()? else { return self.already() };
@@ -212,16 +212,41 @@ impl Enrolling {
         })
     }
 
-    /// One try at a time on this box: first boot, a technician and the agent may all want to.
-    fn lock(&self) -> Result<File, Trouble> {
-        let failed = |source| {
-            let path = self.identity.path().to_owned();
-            Trouble::from(IdentityError::File { what: "lock", path, source })
-        };
-        fs::create_dir_all(&self.state_dir).map_err(failed)?;
-        let file = File::create(self.state_dir.join("enrolling.lock")).map_err(failed)?;
-        file.lock().map_err(failed)?;
+    /// Puts an identity in use that a power cut came before; whoever is enrolling now does that by himself.
+    ///
+    /// # Errors
+    /// When the identity can't be read or written.
+    pub fn resume(&self) -> Result<(), Trouble> {
+        if !self.identity.path().exists() {
+            return Ok(());
+        }
+        match self.lock_file()?.try_lock() {
+            Ok(()) => Ok(self.identity.resume()?),
+            Err(TryLockError::WouldBlock) => Ok(()),
+            Err(TryLockError::Error(source)) => Err(self.not_locked(source)),
+        }
+    }
+
+    /// One try at a time on this box, as long as the file is held: first boot, a technician and the agent may all want to.
+    ///
+    /// # Errors
+    /// When the identity can't be read or written.
+    pub fn begin(&self) -> Result<File, Trouble> {
+        let file = self.lock_file()?;
+        file.lock().map_err(|source| self.not_locked(source))?;
+        self.identity.resume()?;
         Ok(file)
+    }
+
+    fn lock_file(&self) -> Result<File, Trouble> {
+        let made =
+            fs::create_dir_all(&self.state_dir).and_then(|()| File::create(self.state_dir.join("enrolling.lock")));
+        made.map_err(|source| self.not_locked(source))
+    }
+
+    fn not_locked(&self, source: io::Error) -> Trouble {
+        let path = self.identity.path().to_owned();
+        IdentityError::File { what: "lock", path, source }.into()
     }
 
     /// What root makes here is for the agent to read.

@@ -60,6 +60,7 @@ fn main() -> ExitCode {
     };
     scrub::learn(&cli);
     log::start(&cli);
+    let _failpoints = fail::FailScenario::setup();
     match command::run(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -86,6 +86,7 @@ impl Renewing {
     }
 
     async fn renew(&self) -> Result<Generation, Trouble> {
+        let _alone = self.enrolling.begin()?;
         let identity = &self.enrolling.identity;
         let current = self.enrolling.already()?.generation().clone();
         let serial = board_serial()?;

@@ -170,7 +170,7 @@ impl IdentityFolder {
     /// Takes what the authority answered to the request: a new generation, in use from now on. The one before stays.
     ///
     /// # Errors
-    /// When the certificate is not the one asked for, or the disk does not take it; then nothing has changed.
+    /// When the certificate is not the one asked for, or the disk does not take it; then the one before stays in use.
     pub fn accept(&self, enrolment: &Enrolment, claim_id: &str) -> Result<Generation, IdentityError> {
         let next = self.folder.join(NEXT);
         let key = self.next_key()?;
@@ -182,18 +182,51 @@ impl IdentityFolder {
         self.write(&next.join(ANSWER), &answer)?;
         self.write(&next.join(CLAIM_ID), claim_id.as_bytes())?;
         fail::fail_point!("identity-written");
-        let name = format!("g{}", self.newest_number()? + 1);
-        rename(&next, &self.folder.join(&name))?;
-        fail::fail_point!("identity-named");
-        if let Some(current) = self.current_name() {
-            self.link(PREVIOUS, &current)?;
+        self.finish()?;
+        self.current()?.ok_or_else(|| IdentityError::Damaged { path: self.folder.join(CURRENT) })
+    }
+
+    /// Puts a generation in use that was whole when a power cut came: the authority talks to no key but the newest that it
+    /// knows.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn resume(&self) -> Result<(), IdentityError> {
+        if self.read(&self.folder.join(NEXT)).is_ok() {
+            return self.finish();
         }
-        fail::fail_point!("identity-linked");
-        self.link(CURRENT, Path::new(&name))?;
+        let generations = self.generations()?;
+        let newest = generations.into_iter().filter(|(_, name)| self.read(&self.folder.join(name)).is_ok()).max();
+        let in_use = self.current_name().and_then(|name| number_of(name.to_str()?));
+        match newest {
+            Some((number, name)) if in_use.is_none_or(|in_use| in_use <= number) => self.put_in_use(Path::new(&name)),
+            _ => Ok(()),
+        }
+    }
+
+    /// All of the next generation is written: it gets its name, and is in use.
+    fn finish(&self) -> Result<(), IdentityError> {
+        let newest = self.generations()?.into_iter().map(|(number, _)| number).max().unwrap_or(0);
+        let name = format!("g{}", newest + 1);
+        rename(&self.folder.join(NEXT), &self.folder.join(&name))?;
+        fail::fail_point!("identity-named");
+        self.put_in_use(Path::new(&name))
+    }
+
+    fn put_in_use(&self, name: &Path) -> Result<(), IdentityError> {
+        let current = self.current_name();
+        if current.as_deref() != Some(name) {
+            if let Some(current) = current {
+                self.link(PREVIOUS, &current)?;
+            }
+            fail::fail_point!("identity-linked");
+            self.link(CURRENT, name)?;
+            fail::fail_point!("identity-current");
+        }
         for file in [CERTIFICATE, KEY, BROKER_CA] {
             self.link(file, &Path::new(CURRENT).join(file))?;
         }
-        self.current()?.ok_or_else(|| IdentityError::Damaged { path: self.folder.join(name) })
+        Ok(())
     }
 
     /// The generation in use has connected: all others go.
@@ -203,7 +236,7 @@ impl IdentityFolder {
     pub fn keep(&self) -> Result<(), IdentityError> {
         let Some(current) = self.current_name() else { return Ok(()) };
         remove_file(&self.folder.join(PREVIOUS))?;
-        for (name, _) in self.generations()? {
+        for (_, name) in self.generations()? {
             if Path::new(&name) != current {
                 let path = self.folder.join(name);
                 remove_file(&path.join(KEY))?;
@@ -213,7 +246,8 @@ impl IdentityFolder {
         Ok(())
     }
 
-    /// The broker refuses the generation in use: the one before is in use again. Whether there was one.
+    /// The broker refuses the generation in use: the one before is in use again, and the key of the refused one asks for the
+    /// next certificate, since the authority knows it already. Whether there was one before.
     ///
     /// # Errors
     /// When the disk does not take it.
@@ -222,8 +256,14 @@ impl IdentityFolder {
         let name = previous.folder.file_name().map(PathBuf::from).unwrap_or_default();
         self.link(CURRENT, &name)?;
         remove_file(&self.folder.join(PREVIOUS))?;
+        let next = self.folder.join(NEXT);
+        if next.exists() {
+            fs::remove_dir_all(&next).at("remove", &next)?;
+        }
         let refused = self.folder.join(current);
-        fs::remove_dir_all(&refused).at("remove", &refused)?;
+        // Without it nobody takes the certificate up again.
+        remove_file(&refused.join(CLAIM_ID))?;
+        rename(&refused, &next)?;
         Ok(true)
     }
 
@@ -265,6 +305,10 @@ impl IdentityFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).at("read", &path),
         };
+        self.read(&folder).map(Some)
+    }
+
+    fn read(&self, folder: &Path) -> Result<Generation, IdentityError> {
         let answer = folder.join(ANSWER);
         let enrolment: Enrolment = serde_json::from_slice(&fs::read(&answer).at("read", &answer)?)
             .map_err(|_| IdentityError::Damaged { path: answer })?;
@@ -274,22 +318,20 @@ impl IdentityFolder {
         let certificate = fs::read_to_string(&pem).at("read", &pem)?;
         let validity = validity_of(&certificate, &enrolment.device, None);
         let validity = validity.ok_or(IdentityError::Damaged { path: pem })?;
-        Ok(Some(Generation { folder, enrolment, claim_id, validity }))
+        Ok(Generation { folder: folder.to_owned(), enrolment, claim_id, validity })
     }
 
-    fn generations(&self) -> Result<Vec<(String, u64)>, IdentityError> {
+    fn generations(&self) -> Result<Vec<(u64, String)>, IdentityError> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.at("read", &self.folder)?,
+        };
         let mut found = Vec::new();
-        for entry in fs::read_dir(&self.folder).at("read", &self.folder)? {
+        for entry in entries {
             let name = entry.at("read", &self.folder)?.file_name().to_string_lossy().into_owned();
-            if let Some(number) = name.strip_prefix('g').and_then(|number| number.parse().ok()) {
-                found.push((name, number));
-            }
+            found.extend(number_of(&name).map(|number| (number, name)));
         }
         Ok(found)
-    }
-
-    fn newest_number(&self) -> Result<u64, IdentityError> {
-        Ok(self.generations()?.into_iter().map(|(_, number)| number).max().unwrap_or(0))
     }
 
     fn make(&self) -> Result<(), IdentityError> {
@@ -316,6 +358,11 @@ impl IdentityFolder {
         file.sync_all().at("write", &aside)?;
         rename(&aside, path)
     }
+}
+
+/// Of a generation's folder.
+fn number_of(name: &str) -> Option<u64> {
+    name.strip_prefix('g')?.parse().ok()
 }
 
 /// Reads a claim that lies anywhere; none when there is no such file.

@@ -11,36 +11,16 @@ use std::time::{Duration, UNIX_EPOCH};
 use kitchen_core::enrolment::Claim;
 use kitchen_core::evidence::PublicKey;
 use kitchen_test_support::{
-    Agent, AgentConfig, Authority, District, Finished, Mosquitto, claim_of, free_port, videos, wait_until,
+    Agent, AgentConfig, Authority, Bureau, District, Finished, Mosquitto, claim_of, free_port, videos, wait_until,
 };
 
 const DEVICE: &str = "mh07-000123";
 const BOUND: Duration = Duration::from_secs(60);
 const RULE: &str = "score = 0.5\nwindow_s = 1\ncool_down_s = 1\nevidence = \"snapshot\"";
 
-/// Authority, broker and receiver of a district.
-struct Bureau {
-    authority: Authority,
-    broker: Mosquitto,
-    district: District,
-}
-
-impl Bureau {
-    fn open(lifetime: &str) -> Self {
-        let port = free_port();
-        let authority = Authority::make(port, lifetime);
-        let broker = Mosquitto::start_with(port, authority.account("broker"), authority.revocations());
-        let district = District::start_as(&broker, Some(authority.account("district")));
-        Self { authority, broker, district }
-    }
-}
-
-/// A box as the package leaves it: no id, no broker. Its camera shows people.
+/// A box that is not enrolled yet. Its camera shows people.
 fn config(folder: &Path) -> AgentConfig {
-    fs::create_dir_all(folder).unwrap();
-    AgentConfig::new("", folder)
-        .set("device.site.name", "")
-        .set("uplink.keepalive_s", 10)
+    AgentConfig::unenrolled(folder)
         .camera("stove", &format!("file://{}", videos::people().display()))
         .rule("intrusion", RULE)
 }
@@ -247,35 +227,27 @@ fn a_revoked_box_is_off_soon_after_the_broker_s_reload_and_says_why() {
 }
 
 #[test]
-fn certificates_are_renewed_over_and_over_and_every_alert_arrives() {
-    // Certificates of a minute: a year in two minutes.
-    let mut bureau = Bureau::open("1min");
+fn a_wrong_broker_is_named_and_the_right_one_comes_with_the_next_certificate() {
+    let wrong = free_port();
+    let mut authority = Authority::make(wrong, "1min");
+    let broker = Mosquitto::start_with(free_port(), authority.account("broker"), authority.revocations());
+    let district = District::start_as(&broker, Some(authority.account("district")));
+    let claims = authority.batch(&[DEVICE]);
+    authority.serve();
     let directory = tempfile::tempdir().unwrap();
-    let mut agent = working_box(&mut bureau, &directory.path().join("box"));
-    let renewed = |bureau: &Bureau| bureau.authority.events("renewed").len();
-    wait_until(BOUND * 2, "a first renewal", || renewed(&bureau) >= 1);
-    // Killed where it is; the authority away for a third of the lifetime.
-    agent.kill();
-    bureau.authority.kill();
-    agent.restart();
-    std::thread::sleep(Duration::from_secs(20));
-    bureau.authority.serve();
-    wait_until(BOUND * 3, "two more renewals", || renewed(&bureau) >= 3);
-    let before = agent.alerts().len();
-    agent.kill();
-    agent.restart();
-    wait_until(BOUND, "alerts go on", || agent.alerts().len() > before);
-    wait_until(BOUND, "and arrive", || {
-        agent.alerts().iter().all(|alert| {
-            let records = alert["records"].as_array().unwrap();
-            records.iter().any(|record| !record["receipted_at"].is_null())
-        })
-    });
-    wait_until(BOUND, "one certificate is left", || {
-        let identity = agent.config().directory().join("state/identity");
-        let entries = fs::read_dir(identity).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        entries.filter(|name| name.starts_with('g')).count() == 1
-    });
-    let audit = bureau.authority.ca(&["audit", DEVICE, "--json"]).expect_code(0);
-    assert!(!audit.stdout.contains("second_box"), "{}", audit.stdout);
+    let config = config(&directory.path().join("box"));
+    config.write();
+    let _ = enrol(&config, &claim_of(&claims, DEVICE)).expect_code(0);
+    let mut agent = Agent::start(config);
+    wait_until(BOUND, "an alert is kept", || !agent.alerts().is_empty());
+    let checked = agent.command(&["check", "--json"]).expect_code(1).stdout;
+    assert!(checked.contains("K-LNK-03") && checked.contains(&wrong.to_string()), "{checked}");
+
+    let settings = authority.store().join("authority.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, text.replace(&format!("mqtts://localhost:{wrong}"), &broker.url())).unwrap();
+    authority.serve();
+    wait_until(BOUND * 2, "the alert arrives at the right one", || is_acknowledged(&agent));
+    agent.assert_running();
+    assert!(!district.messages("alert.opened").is_empty());
 }

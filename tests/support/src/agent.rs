@@ -57,6 +57,11 @@ impl Agent {
         self.process = Some(Process::start("agent", self.config.command(&["run"]), self.config.directory()));
     }
 
+    /// Sets a variable of its environment from its next start on.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.config = self.config.clone().environment(name, value);
+    }
+
     #[track_caller]
     pub fn assert_running(&mut self) {
         self.running().assert_running();

@@ -40,6 +40,13 @@ impl AgentConfig {
         RuleId::all().fold(config, |config, rule| config.set(&format!("rules.{rule}.enabled"), false))
     }
 
+    /// Of a box as the package leaves it: without name and broker, which its enrolment brings.
+    #[must_use]
+    pub fn unenrolled(directory: &Path) -> Self {
+        fs::create_dir_all(directory).expect("a temporary folder takes files");
+        Self::new("", directory).set("device.site.name", "").set("uplink.keepalive_s", 10)
+    }
+
     /// Sets one key, e.g. `clip.pre_s`; tables on the way are made.
     #[must_use]
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use kitchen_core::config::Enrolled;
 use kitchen_uplink::identity::IdentityFolder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::{Cli, Exit};
+use crate::enrolling::Enrolling;
 use crate::{config_file, pipeline};
 
 /// A worker that a hanging stage holds must not hold up the others.
@@ -24,10 +26,13 @@ const LAST_WAIT: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 pub fn run(cli: &Cli) -> Result<Exit> {
+    let state_dir = config_file::state_dir(cli);
+    if let Err(trouble) = Enrolling::of(&state_dir).resume() {
+        tracing::warn!(error = %trouble.notice, "the identity stays as it is");
+    }
     // Looked at before the configuration is read: an enrolment in between is noticed.
-    let watched = Watched::begin(&config_file::state_dir(cli));
+    let watched = Watched::begin(&state_dir);
     let config = config_file::load(cli)?;
-    let _failpoints = fail::FailScenario::setup();
     kitchen_uplink::install_crypto();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     let is_enrolled = Arc::new(AtomicBool::new(false));
@@ -62,37 +67,42 @@ pub fn run(cli: &Cli) -> Result<Exit> {
 
 /// The box's identity, watched from before the configuration is read.
 struct Watched {
-    identity: IdentityFolder,
-    name: Option<PathBuf>,
-    claim_id: Option<String>,
+    state_dir: PathBuf,
+    in_use: Option<PathBuf>,
+    said: Said,
 }
+
+/// What an identity says that the agent reads only at its start: whose claim it came with, and its part of the
+/// configuration.
+type Said = (Option<String>, Option<Enrolled>);
 
 impl Watched {
     fn begin(state_dir: &Path) -> Self {
-        let identity = IdentityFolder::of(state_dir);
-        let (name, claim_id) = (identity.current_name(), claim_in_use(&identity));
-        Self { identity, name, claim_id }
+        let in_use = IdentityFolder::of(state_dir).current_name();
+        Self { state_dir: state_dir.to_owned(), in_use, said: said(state_dir) }
     }
 
-    /// Until the box is enrolled, or enrolled with another claim than at the start: then its name and its broker may be
-    /// others. A renewed certificate is no reason.
+    /// Until the box is enrolled, enrolled with another claim, or told another broker, site or command key. A renewed
+    /// certificate alone is no reason.
     async fn until_enrolled(mut self) {
+        let identity = IdentityFolder::of(&self.state_dir);
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let found = self.identity.current_name();
-            if found == self.name {
+            let in_use = identity.current_name();
+            if in_use == self.in_use {
                 continue;
             }
-            let claim_id = claim_in_use(&self.identity);
-            if claim_id.is_some() && claim_id != self.claim_id {
-                tracing::info!("enrolled: the agent starts again under its name");
+            let said = said(&self.state_dir);
+            if said.0.is_some() && said != self.said {
+                tracing::info!("enrolled, or told something new: the agent starts again");
                 return;
             }
-            self.name = found;
+            self.in_use = in_use;
         }
     }
 }
 
-fn claim_in_use(identity: &IdentityFolder) -> Option<String> {
-    identity.current().ok().flatten().map(|current| current.claim_id)
+fn said(state_dir: &Path) -> Said {
+    let claim_id = IdentityFolder::of(state_dir).current().ok().flatten().map(|current| current.claim_id);
+    (claim_id, config_file::enrolled(state_dir))
 }

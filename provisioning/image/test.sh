@@ -106,6 +106,16 @@ nobody_logs_in() {
     not grep -vE '^[^:]+:[!*]' <(show "$(part "$1" 2)" /etc/shadow)
 }
 
+# manual SCRIPT IMAGE [VENDOR_IMAGE]: the command of that script as the manual for installers gives it, with these files.
+manual() {
+    local command
+    command=$(sed -n "s|^sudo provisioning/image/$1 |$1 |p" "$here/../README.md")
+    command=${command//kitchen-agent_arm64.deb/$package}
+    command=${command//vendor.img/${3:-}}
+    # shellcheck disable=SC2086
+    "$here/"${command//kitchen.img/$2}
+}
+
 test_board() {
     local file unit one=$work/one.img two=$work/two.img other=$work/other.img
     build() {
@@ -115,6 +125,9 @@ test_board() {
     build --claim "$work/claim.toml" --out "$two" --fresh
     build --claim "$work/other-claim.toml" --out "$other"
     expect 'same inputs, same image' cmp "$one" "$two"
+    expect 'as the manual says' manual build.sh "$work/manual.img"
+    expect 'another claim and configuration change nothing but the firmware partition' \
+        unchanged_parts "$one" "$work/manual.img"
     expect 'its sum stands beside it' bash -c "cd '$work' && sha256sum -c one.img.sha256"
     expect 'the packages with their versions stand beside it' \
         grep -E '^(kitchen-agent|raspi-firmware|linux-image-.*) [0-9]' "$one.packages"
@@ -271,6 +284,7 @@ test_vendor() {
             "$(stands "$made" 2 /etc/systemd/system/multi-user.target.wants/kitchen-install.service)" \
             'symlink 0777 0:0 26 ../kitchen-install.service'
         expect "$kind: the vendor's own files are there" holds "$made" 2 /etc/fstab ' / '
+        expect "$kind: as the manual says" manual into-vendor.sh "$made.again" "$image"
         rm "$made.again" "$made.again.sha256"
     done
     expect 'gpt: the claim lies in /boot, for root alone' is \

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use kitchen_core::enrolment::Claim;
+use kitchen_core::enrolment::{AuthorityKey, Claim, NewClaim};
 use kitchen_core::evidence::PublicKey;
 use kitchen_test_support::{
     Agent, AgentConfig, Authority, Bureau, District, Finished, Mosquitto, claim_of, free_port, videos, wait_until,
@@ -104,13 +104,29 @@ fn a_box_watches_before_it_is_enrolled_and_what_it_kept_arrives_afterwards() {
     assert_eq!((&report["sites"][0]["state"], &report["counts"]["connected"]), (&"connected".into(), &1.into()));
 }
 
+/// A claim like this one, of an authority at `url` that nobody knows.
+fn strangers(claim: &Claim, url: &str) -> String {
+    let new = NewClaim {
+        device: claim.device.clone(),
+        claim_id: claim.claim_id.clone(),
+        secret: [7; 32],
+        batch: claim.batch.clone(),
+        serial: None,
+        camera: claim.camera.clone(),
+        issued: claim.issued,
+        expires: claim.expires,
+        site: claim.site.clone(),
+        url: url.to_owned(),
+        ca: claim.authority.ca.clone(),
+    };
+    Claim::new(new, &AuthorityKey::from_seed([9; 32])).to_toml()
+}
+
 #[test]
 fn a_claim_that_is_not_good_says_why_and_leaves_the_box_as_it_was() {
     let mut bureau = Bureau::open("365d");
     let claims = bureau.authority.batch(&[DEVICE, "mh07-000124", "mh07-000125"]);
     let unknown = bureau.authority.unimported_batch(&["mh07-000200"]).join("claims");
-    let foreign = Authority::make(free_port(), "365d");
-    let foreign_claims = foreign.batch(&["mh07-000300"]);
     bureau.authority.serve();
     let directory = tempfile::tempdir().unwrap();
     let boxed = |name: &str| {
@@ -139,10 +155,13 @@ fn a_claim_that_is_not_good_says_why_and_leaves_the_box_as_it_was() {
 
     refused(&boxed("unknown"), &claim_of(&unknown, "mh07-000200"), "K-ENR-06");
 
-    // A claim of another district whose address was bent towards this one: who signed it shows.
-    let other = claim_of(&foreign_claims, "mh07-000300");
-    refused(&boxed("foreign"), &other, "K-ENR-09");
+    // Of a stranger who wrote this district's address into it, and one whose name no server knows.
     let whole = claim_of(&claims, DEVICE);
+    let ours = Claim::parse(&fs::read_to_string(&whole).unwrap()).unwrap();
+    let strange = edited("strange.toml", &whole, &|_| strangers(&ours, &ours.authority.url));
+    refused(&boxed("foreign"), &strange, "K-ENR-04");
+    let lost = edited("lost.toml", &whole, &|_| strangers(&ours, "https://ca.invalid:8443"));
+    refused(&boxed("lost"), &lost, "K-ENR-10");
     let cut = edited("cut.toml", &whole, &|text| text[..text.len() / 2].to_owned());
     let damaged = enrol(&boxed("cut"), &cut);
     assert!(damaged.code != 0 && damaged.stderr.contains("K-ENR-02"), "{damaged:?}");

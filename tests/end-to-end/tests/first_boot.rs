@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
 use kitchen_test_support::{
-    AgentConfig, Authority, Disk, Process, claim_of, free_port, in_english, preload, system, wait_for, wait_until,
+    AgentConfig, Authority, Disk, Process, claim_of, free_port, in_english, preload, run, system, wait_for, wait_until,
 };
 
 const DEVICE: &str = "mh07-000123";
@@ -160,6 +160,13 @@ fn what_goes_wrong_on_site_has_its_code_and_leaves_nothing_half_done() {
         let checked = kitchen.config.run(&["check", "enrolment", "--json"]);
         assert!(checked.stdout.contains(code), "check names {code}: {}", checked.stdout);
     };
+    // No network at all.
+    let inside = kitchen.config.command(&["enrol", "--claim", &claim]);
+    let mut alone = Command::new(system("unshare", "util-linux"));
+    alone.arg("--net").arg(inside.get_program()).args(inside.get_args());
+    in_english(&mut alone);
+    let told = run(&mut alone);
+    assert!(told.code == 2 && told.stderr.contains("K-LNK-01") && !kitchen.is_enrolled(), "{told:?}");
     // A page in the authority's place: of the right authority's certificate, as a wrong server behind it would answer,
     // and of somebody else's, as a captive portal does.
     for (identity, status) in [("own", 200), ("own", 302), ("foreign", 200)] {

@@ -2,8 +2,8 @@
 # image-boot.sh IMAGE: starts the card that provisioning/image/build.sh made on an emulated ARM board: its own kernel,
 # initrd, command line and root, on a larger card than the image is long. The first start is cut off while the state
 # grows; fails unless the box passes everything in image-guest.sh at the next two. The consoles' logs lie in
-# target/vm/image. Sourced, it gives the functions and does nothing: install_board, open_card, put_on_card, name_board,
-# boot_card, cut_power.
+# target/vm/image. Sourced, it gives the functions and does nothing: install_board, open_card, put_on_card,
+# plug_in_stick, name_board, boot_card, cut_power.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../cross/platform.sh"
 platform_of aarch64
@@ -22,6 +22,7 @@ install_board() {
     has mcopy || missing+=(mtools)
     has fdtput || missing+=(device-tree-compiler)
     has sfdisk || missing+=(fdisk)
+    has mkfs.vfat || missing+=(dosfstools)
     install_packages "${missing[@]}"
 }
 
@@ -44,14 +45,28 @@ put_on_card() {
     mcopy -o -i "$card_fat" "$1" "::$2"
 }
 
+# plug_in_stick FILE NAME: a stick in the board's USB port that holds that file alone, from the next boot_card on.
+plug_in_stick() {
+    local stick=$card_work/stick
+    rm -f "$stick"
+    truncate -s 64M "$stick"
+    echo 'start=2048, type=c' | PATH=$PATH:/usr/sbin:/sbin sfdisk -q "$stick"
+    PATH=$PATH:/usr/sbin:/sbin mkfs.vfat --offset 2048 "$stick" $((62 * 1024)) >/dev/null
+    stick_fat=$stick@@$((2048 * 512))
+    mcopy -i "$stick_fat" "$1" "::$2"
+}
+
 board() {
+    local stick=()
+    [ ! -e "$card_work/stick" ] || stick=(-device qemu-xhci
+        -drive "file=$card_work/stick,format=raw,if=none,id=stick" -device usb-storage,drive=stick)
     qemu-system-aarch64 -M "virt$1" -cpu cortex-a72 -smp 2 -accel tcg,thread=multi -m "$board_memory_mib" \
         -display none -monitor none -serial stdio -no-reboot -pidfile "$card_work/board.pid" -rtc "base=$board_clock" \
         -netdev user,id=net -device virtio-net-device,netdev=net \
         -drive "file=$card_work/card,format=raw,if=none,id=card" -device virtio-blk-device,drive=card \
         -drive "file=$card_work/job,format=raw,if=none,id=job,readonly=on" \
         -device virtio-blk-device,drive=job,serial=job \
-        "${@:2}"
+        "${stick[@]}" "${@:2}"
 }
 
 # name_board SERIAL: gives the board a serial number, where a Raspberry Pi has its own.

@@ -133,6 +133,17 @@ pub struct Store {
     connection: Connection,
 }
 
+/// What the receiver knows of a device.
+#[derive(Clone, Debug)]
+pub struct SeenDevice {
+    pub device: String,
+    /// When it was last heard of.
+    pub at: Wall,
+    /// The newest that it has shown.
+    pub evidence_key: Option<String>,
+    pub alarms: Vec<String>,
+}
+
 impl Store {
     /// # Errors
     /// When the file can't be opened, or was written by a newer version.
@@ -343,19 +354,20 @@ impl Store {
         Ok((is_new, before))
     }
 
-    /// Each device that was ever heard of: when last, and the alarms about it.
-    pub fn seen_devices(&self) -> Result<Vec<(String, Wall, Vec<String>)>, StoreError> {
-        let select = "SELECT device, max(received_at) FROM last_values GROUP BY device";
+    /// Each device that was ever heard of.
+    pub fn seen_devices(&self) -> Result<Vec<SeenDevice>, StoreError> {
+        let select = "SELECT device, max(received_at), (SELECT key FROM evidence_keys WHERE \
+            evidence_keys.device = last_values.device ORDER BY position DESC LIMIT 1) FROM last_values GROUP BY device";
         let mut query = self.connection.prepare(select)?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let seen = rows.collect::<Result<Vec<(String, String)>, _>>()?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let seen = rows.collect::<Result<Vec<(String, String, Option<String>)>, _>>()?;
         let alarms = "SELECT reason FROM alarms WHERE device = ?1 ORDER BY noticed_at";
         let mut alarms = self.connection.prepare(alarms)?;
         let mut devices = Vec::with_capacity(seen.len());
-        for (device, at) in seen {
-            let reasons = alarms.query_map([&device], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+        for (device, at, evidence_key) in seen {
+            let alarms = alarms.query_map([&device], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
             let at = at.parse().unwrap_or(Wall::from_unix_millis(0));
-            devices.push((device, at, reasons));
+            devices.push(SeenDevice { device, at, evidence_key, alarms });
         }
         Ok(devices)
     }

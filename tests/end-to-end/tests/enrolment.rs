@@ -246,6 +246,25 @@ fn a_revoked_box_is_off_soon_after_the_broker_s_reload_and_says_why() {
 }
 
 #[test]
+fn records_signed_by_another_key_than_the_enrolled_one_are_reported() {
+    let mut bureau = Bureau::open("365d");
+    let claims = bureau.authority.batch(&[DEVICE]);
+    bureau.authority.serve();
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(&directory.path().join("box"));
+    config.write();
+    let _ = enrol(&config, &claim_of(&claims, DEVICE)).expect_code(0);
+    fs::remove_file(config.directory().join("state/store/evidence.key")).unwrap();
+    let agent = Agent::start(config);
+    wait_until(BOUND, "its alert arrives", || is_acknowledged(&agent));
+    let store = bureau.district.store();
+    let report = bureau.authority.ca(&["report", "--enrolment", "--json", "--receiver", store.to_str().unwrap()]);
+    let report = report.expect_code(0).json();
+    let told = report["sites"][0]["second_box"].to_string();
+    assert!(told.contains("signed by evidence key"), "{report}");
+}
+
+#[test]
 fn a_wrong_broker_is_named_and_the_right_one_comes_with_the_next_certificate() {
     let wrong = free_port();
     let mut authority = Authority::make(wrong, "1min");

@@ -8,7 +8,7 @@ use kitchen_core::time::Wall;
 use serde::Serialize;
 
 use super::register::{CertificateRow, ClaimRow, Register, RegisterError};
-use crate::store::{DATABASE, Store};
+use crate::store::{DATABASE, SeenDevice, Store};
 
 /// Where a site stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -91,6 +91,7 @@ impl EnrolmentReport {
             let (count, because) = refused.remove(&device).map_or((0, None), |(count, why)| (count, Some(why)));
             let mut second_box = second.remove(&device).unwrap_or_default();
             second_box.extend(seen.iter().flat_map(|seen| seen.alarms.clone()));
+            second_box.extend(certificate.as_ref().zip(seen).and_then(|(row, seen)| other_key(row, seen)));
             report.sites.push(SiteRow {
                 town: claim.entry.site.town,
                 restaurant: claim.entry.site.name,
@@ -173,17 +174,18 @@ fn state(
     }
 }
 
-struct Seen {
-    at: Wall,
-    alarms: Vec<String>,
+/// Whoever signs with another key than the box was enrolled with is not that box.
+fn other_key(enrolled: &CertificateRow, seen: &SeenDevice) -> Option<String> {
+    let shown = seen.evidence_key.as_ref().filter(|shown| **shown != enrolled.evidence_key)?;
+    Some(format!("its records are signed by evidence key {shown}, it was enrolled with {}", enrolled.evidence_key))
 }
 
 /// What the receiver whose store this is knows of each device. A receiver that was never started knows none.
-fn seen_by(folder: &Path) -> BTreeMap<String, Seen> {
+fn seen_by(folder: &Path) -> BTreeMap<String, SeenDevice> {
     let rows = Store::open_to_read(&folder.join(DATABASE)).and_then(|store| store.seen_devices());
     let rows = rows.unwrap_or_else(|error| {
         tracing::warn!(folder = %folder.display(), error = &error as &dyn std::error::Error, "no receiver's store");
         Vec::new()
     });
-    rows.into_iter().map(|(device, at, alarms)| (device, Seen { at, alarms })).collect()
+    rows.into_iter().map(|seen| (seen.device.clone(), seen)).collect()
 }

@@ -82,7 +82,7 @@ struct FirstBoot {
     led: Led,
     /// The claim that was refused: another one is waited for.
     refused: Option<String>,
-    /// What beside the claim could not be taken.
+    /// What lay ready for the box and could not be taken.
     supplies_trouble: Option<Notice>,
     told: Option<Outcome>,
 }
@@ -136,13 +136,14 @@ impl FirstBoot {
     /// Looks for a claim that is not known yet, and keeps it. Whether there was one.
     fn look(&mut self) -> Result<bool, Trouble> {
         let mut broken = None;
-        for medium in self.media.all() {
+        let media = self.media.all();
+        for medium in &media {
             let path = medium.folder.join(CLAIM_FILE);
             let claim = match identity::read_claim(&path) {
                 Ok(Some(claim)) => claim,
                 Ok(None) => continue,
                 Err(error) => {
-                    self.medium = Some(medium);
+                    self.medium = Some(medium.clone());
                     broken = Some(Trouble::from(error));
                     continue;
                 }
@@ -157,7 +158,9 @@ impl FirstBoot {
             info!("{}", text!("first-boot-found", device = claim.device, path = path.display()));
             self.led.show(Pattern::Trying);
             clock_setting::not_before(claim.issued);
-            self.supplies_trouble = supplies::take(&medium, &claim, &self.config).err();
+            let others = media.iter().filter(|other| *other != medium);
+            let places: Vec<&Medium> = [medium].into_iter().chain(others).collect();
+            self.supplies_trouble = supplies::take(&places, &claim, &self.config).err();
             self.enrolling.keep(&claim)?;
             return Ok(true);
         }

@@ -119,6 +119,31 @@ fn a_claim_on_the_boot_partition_enrols_the_box_and_lamp_and_file_say_so() {
 }
 
 #[test]
+fn a_claim_on_a_stick_takes_the_card_s_configuration_along() {
+    let mut authority = Authority::make(free_port(), "365d");
+    let claims = authority.batch(&[DEVICE]);
+    authority.serve();
+    let directory = tempfile::tempdir().unwrap();
+    let kitchen = Box::new(directory.path());
+    let stick = directory.path().join("media/stick");
+    fs::create_dir(&stick).unwrap();
+    let state = directory.path().join("state");
+    let own = format!("[device]\nstate_dir = \"{}\"\n", state.display());
+    fs::write(kitchen.boot("kitchen-agent.toml"), &own).unwrap();
+    fs::write(kitchen.boot("camera.password"), "alt\n").unwrap();
+    fs::write(stick.join("camera.password"), "geheim\n").unwrap();
+    fs::copy(claim_of(&claims, DEVICE), stick.join("kitchen-claim.toml")).unwrap();
+    let mut boot = kitchen.start();
+    let status = wait_for(BOUND, "the first boot ends", || boot.ended());
+    assert!(status.success() && kitchen.is_enrolled());
+    assert_eq!(fs::read_to_string(kitchen.config.path()).unwrap(), own);
+    let password = fs::read_to_string(directory.path().join("camera.password")).unwrap();
+    assert_eq!(password, "geheim\n", "what lies beside the claim goes before");
+    assert!(fs::read_to_string(stick.join("kitchen-result.txt")).unwrap().contains("Done."));
+    assert!(!stick.join("kitchen-claim.toml").exists() && !stick.join("camera.password").exists());
+}
+
+#[test]
 fn a_refused_claim_is_shown_and_the_right_one_helps_without_a_restart() {
     let mut authority = Authority::make(free_port(), "365d");
     let unknown = authority.unimported_batch(&["mh07-000200"]).join("claims");

@@ -1,10 +1,10 @@
-//! What an installer may put beside the claim: the box's configuration and the camera's password. They go to their places;
+//! What an installer may bring with the claim: the box's configuration and the camera's password. They go to their places;
 //! the password does not stay on the stick.
 
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kitchen_core::config::{Config, Enrolled};
 use kitchen_core::enrolment::Claim;
@@ -22,29 +22,38 @@ const PASSWORD: &str = "camera.password";
 /// Larger files are neither.
 const MOST_BYTES: u64 = 64 * 1024;
 
-/// Takes configuration and password, where they lie beside the claim. One that is wrong is not taken, and the old one stays.
+/// Takes configuration and password from the first place that has them. A configuration that is wrong is not taken, and the
+/// old one stays.
 ///
 /// # Errors
 /// What is wrong with them, or why they can't be put in their place.
-pub fn take(medium: &Medium, claim: &Claim, config: &Path) -> Result<(), Notice> {
-    let beside = medium.folder.join(CONFIGURATION);
-    if let Some(text) = read(&beside)? {
+pub fn take(places: &[&Medium], claim: &Claim, config: &Path) -> Result<(), Notice> {
+    if let Some((path, text)) = first_of(places, CONFIGURATION)? {
         let text = text.trim_start_matches('\u{feff}');
         let parsed = Config::parse_enrolled(text, &config_file::environment(), Some(&Enrolled::by_claim(claim)));
         if let Err(error) = parsed {
             let what = explain::config_problems(&error);
-            return Err(notice!("supplies-wrong", Fault::ConfigWrong, path = beside.display(), what = what));
+            return Err(notice!("supplies-wrong", Fault::ConfigWrong, path = path.display(), what = what));
         }
         install(text.as_bytes(), config)?;
-        info!(path = %config.display(), "configuration taken from the claim's medium");
+        info!(from = %path.display(), path = %config.display(), "configuration taken");
     }
-    let beside = medium.folder.join(PASSWORD);
-    if let Some(text) = read(&beside)? {
+    if let Some((path, text)) = first_of(places, PASSWORD)? {
         install(text.trim_start_matches('\u{feff}').as_bytes(), &config.with_file_name(PASSWORD))?;
-        identity::wipe(&beside).map_err(|error| explain::identity(&error))?;
-        info!("camera's password taken from the claim's medium");
+        identity::wipe(&path).map_err(|error| explain::identity(&error))?;
+        info!(from = %path.display(), "camera's password taken");
     }
     Ok(())
+}
+
+fn first_of(places: &[&Medium], name: &str) -> Result<Option<(PathBuf, String)>, Notice> {
+    for place in places {
+        let path = place.folder.join(name);
+        if let Some(text) = read(&path)? {
+            return Ok(Some((path, text)));
+        }
+    }
+    Ok(None)
 }
 
 fn read(path: &Path) -> Result<Option<String>, Notice> {

@@ -186,8 +186,9 @@ impl Enrolling {
     fn accept(&self, claim: &Claim, answer: &Enrolment) -> Result<Enrolled, Trouble> {
         let generation = self.identity.accept(answer, &claim.claim_id)?;
         fail::fail_point!("identity-in-use");
-        self.identity.wipe_claim()?;
+        // As long as the claim is there, a next try gives it away.
         self.give_to_owner()?;
+        self.identity.wipe_claim()?;
         tracing::info!(device = %answer.device, until = %generation.validity.not_after, "enrolled");
         Ok(Enrolled::New(generation))
     }
@@ -235,6 +236,7 @@ impl Enrolling {
         let file = self.lock_file()?;
         file.lock().map_err(|source| self.not_locked(source))?;
         self.identity.resume()?;
+        self.give_to_owner()?;
         Ok(file)
     }
 

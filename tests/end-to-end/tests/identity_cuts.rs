@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::{self, sleep};
@@ -16,6 +17,8 @@ use kitchen_uplink::identity::IdentityFolder;
 
 /// In the order in which they come.
 const STEPS: [&str; 5] = ["identity-key", "identity-written", "identity-named", "identity-linked", "identity-current"];
+/// Nobody.
+const OWNER: u32 = 65_534;
 /// Comes only with a claim: the certificate is in use, the claim is still there.
 const LAST_STEP: &str = "identity-in-use";
 const BOUND: Duration = Duration::from_secs(60);
@@ -80,6 +83,11 @@ impl Seen {
         now - held.validity.not_after.as_unix_millis()
     }
 
+    fn belongs_to(&self, user: u32) -> bool {
+        let files = ["device.key", "device.pem", "enrolment.json"].map(|name| self.folder.join("current").join(name));
+        files.iter().chain([&self.folder]).all(|path| fs::metadata(path).unwrap().uid() == user)
+    }
+
     fn is_only(&self, generation: u64) -> bool {
         self.generations() == BTreeSet::from([generation]) && !self.folder.join("previous").exists()
     }
@@ -96,6 +104,10 @@ fn an_enrolment_that_is_cut_at_any_step_is_finished_by_the_next_try() {
     for (step, device) in steps.iter().zip(&devices) {
         let config = config(&directory.path().join(step));
         config.write();
+        // As on a box, where root enrols and the agent's user has the state.
+        let state = config.directory().join("state");
+        fs::create_dir(&state).unwrap();
+        chown(&state, Some(OWNER), Some(OWNER)).unwrap();
         let claim = claim_of(&claims, device);
         let cut = config.clone().environment("FAILPOINTS", &format!("{step}=panic"));
         let cut = cut.run(&["enrol", "--claim", claim.to_str().unwrap()]);
@@ -106,6 +118,7 @@ fn an_enrolment_that_is_cut_at_any_step_is_finished_by_the_next_try() {
         let seen = Seen::of(&config);
         assert!(seen.is_only(1) && seen.in_use() == Some(1) && seen.expired_ms() < 0, "{step}");
         assert!(!seen.folder.join("kitchen-claim.toml").exists(), "{step}: the used claim is gone");
+        assert!(seen.belongs_to(OWNER), "{step}: the agent may read it");
         let _ = config.run(&["check", "enrolment"]).expect_code(0);
     }
     assert!(bureau.authority.events("refused").is_empty());

@@ -25,9 +25,10 @@ const BOUND: Duration = Duration::from_secs(60);
 /// A certificate's lifetime, and the time that a box needs to notice that the authority is there again.
 const RENEWAL_BOUND: Duration = Duration::from_secs(90);
 const LIFETIME: &str = "1min";
-/// The authority is away for a third of a lifetime, and there for the rest.
-const AWAY: Duration = Duration::from_secs(20);
-const THERE: Duration = Duration::from_secs(40);
+/// The authority is away for nearly a third of each lifetime: a box that would have asked the moment it went has a third
+/// left, and needs a moment of that.
+const AWAY: Duration = Duration::from_secs(18);
+const THERE: Duration = Duration::from_secs(42);
 /// A camera that is not there is an alert, at each start of the agent anew.
 const OFFLINE: &str = "window_s = 3\ncool_down_s = 1";
 

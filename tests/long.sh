@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The longer checks, for before a release: the tests many times over, 2000 plans of faults, 500 power cuts, 200 kills of a
-# recording, 100 simulated months, 1000 years of traffic, 1000 boxes enrolled, sixty lifetimes of certificates, the fuzzers
+# recording, 100 simulated months, 1000 years of traffic, 1000 boxes enrolled, ninety lifetimes of certificates, the fuzzers
 # (on a nightly compiler), the benchmarks, how they compare with libavcodec and ONNX Runtime, and the ARM build and its
 # package under emulators. Several hours, the last part as root.
 # With TRAINING_DATA (a folder as models/train/README.md describes it), TRAINING_PYTHON (one with its requirements) and
@@ -21,7 +21,7 @@ RECORDING_KILLS=200 tests/run.sh --test recording --no-capture
 POWER_CUTS=500 tests/run.sh --test store_power_cuts --no-capture
 AGENT_POWER_CUTS=500 tests/run.sh --test agent_power_cuts --run-ignored all --no-capture
 EVERY_FAULT=1 tests/run.sh --test disk_faults --no-capture
-RENEWAL_ROUNDS=60 tests/run.sh --test identity_cuts --no-capture
+RENEWAL_ROUNDS=90 tests/run.sh --test identity_cuts --no-capture
 ENROL_BOXES=1000 tests/run.sh --test enrolment_load --no-capture
 BUDGET_SEEDS=1000 tests/run.sh --test budget_year --no-capture
 MONTHS=100 tests/run.sh --test thirty_days --no-capture

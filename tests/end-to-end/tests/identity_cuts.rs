@@ -1,6 +1,6 @@
 //! Cuts at every step between a claim or an old certificate and the new one in use, and an authority that comes and goes:
 //! a box has one identity that is whole, and the district gets everything. Certificates of a minute: a year of them in a
-//! minute. `RENEWAL_ROUNDS=60` makes it an hour.
+//! minute. `RENEWAL_ROUNDS=90` makes it an hour.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that tells its figures")]
 

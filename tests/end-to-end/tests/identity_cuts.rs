@@ -222,7 +222,7 @@ fn renew(agent: &mut Agent, step: &str) -> i64 {
 }
 
 fn has_arrived(agent: &Agent) -> bool {
-    agent.alerts().iter().any(|alert| is_receipted(alert))
+    agent.alerts().iter().any(is_receipted)
 }
 
 fn has_all_arrived(agent: &Agent) -> bool {

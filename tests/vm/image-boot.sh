@@ -51,7 +51,7 @@ plug_in_stick() {
     rm -f "$stick"
     truncate -s 64M "$stick"
     echo 'start=2048, type=c' | PATH=$PATH:/usr/sbin:/sbin sfdisk -q "$stick"
-    PATH=$PATH:/usr/sbin:/sbin mkfs.vfat --offset 2048 "$stick" $((62 * 1024)) >/dev/null
+    PATH=$PATH:/usr/sbin:/sbin mkfs.vfat --offset 2048 "$stick" $((63 * 1024)) >/dev/null
     stick_fat=$stick@@$((2048 * 512))
     mcopy -i "$stick_fat" "$1" "::$2"
 }

@@ -112,7 +112,7 @@ impl Site {
             }
             ["kitchen-district", "ca", "serve", ..] => self.serve(&words[1..]),
             ["kitchen-district", ref arguments @ ..] => {
-                let _ = self.district_s(arguments).expect_code(0);
+                let _ = self.ask_district(arguments).expect_code(0);
             }
             // The images' own test runs these, and takes hours.
             [script, ..] if script.starts_with("provisioning/image/") => assert_is_run_by_the_images_test(script),
@@ -121,7 +121,7 @@ impl Site {
         self.look_after(&words);
     }
 
-    fn district_s(&self, arguments: &[&str]) -> Finished {
+    fn ask_district(&self, arguments: &[&str]) -> Finished {
         // Who signs a request has the stick before him.
         let place = if arguments.contains(&"sign") { "stick" } else { "desk" };
         run(self.district_command(arguments).current_dir(self.folder.join(place)))

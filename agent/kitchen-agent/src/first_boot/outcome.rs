@@ -24,7 +24,7 @@ pub enum Outcome {
     Waiting(Notice),
     /// Somebody has to do something.
     Failed(Notice),
-    /// Enrolled; `but` what lay beside the claim could not be taken.
+    /// Enrolled; `but` is why what lay ready for the box could not be taken.
     Done {
         device: String,
         site: String,

@@ -58,6 +58,8 @@ struct Inside {
 
 pub struct Budget {
     inside: Mutex<Inside>,
+    /// Held while the counts are saved, so that older ones never replace newer ones.
+    saving: Mutex<()>,
     store: Store,
     clock: Arc<dyn Clock>,
     interface: Option<String>,
@@ -108,6 +110,7 @@ impl Budget {
         }
         let budget = Arc::new(Self {
             inside: Mutex::new(Inside { governor, reading: None }),
+            saving: Mutex::default(),
             store: store.clone(),
             clock: Arc::clone(clock),
             interface,
@@ -232,8 +235,10 @@ impl Budget {
 
     fn count(&self) {
         let Some(name) = &self.interface else { return };
-        let (reading, now) = (read(name), self.clock.stamp());
         let mut inside = self.inside();
+        // Read within the lock: of two that count at a time, the later reading could come first, and the earlier one look
+        // like a counter that began anew.
+        let (reading, now) = (read(name), self.clock.stamp());
         inside.governor.handle_reading(reading, now);
         inside.reading = reading.map(|reading| (reading, now.mono)).or(inside.reading);
     }
@@ -245,6 +250,7 @@ impl Budget {
     }
 
     fn save_as(&self, is_clean: bool) -> Result<()> {
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.stamp();
         let (changes, counting) = {
             let mut inside = self.inside();
@@ -417,4 +423,59 @@ fn read(name: &str) -> Option<Reading> {
     let folder: PathBuf = sysfs().join("class/net").join(name).join("statistics");
     let counter = |file: &str| std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok();
     Some(Reading { received: counter("rx_bytes")?, sent: counter("tx_bytes")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use kitchen_store::OpenOptions;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    const LOOPBACK: &str = "lo";
+    const COUNTERS: usize = 4;
+    const COUNTS: usize = 5_000;
+
+    /// A loopback's counters go on while this is read, by whatever the machine does.
+    fn loopback() -> u64 {
+        let reading = read(LOOPBACK).expect("every machine has it");
+        reading.received + reading.sent
+    }
+
+    fn send_until(is_over: &AtomicBool) {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let own = socket.local_addr().expect("bound");
+        while !is_over.load(Ordering::Relaxed) {
+            let _ = socket.send_to(&[0; 64], own);
+        }
+    }
+
+    #[test]
+    fn counting_at_the_same_time_charges_nothing_twice() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let text = format!("[device]\nid = \"mh07-000123\"\n[budget.interface]\nname = \"{LOOPBACK}\"\n");
+        let config = Config::parse(&text, &[]).expect("valid");
+        let options = OpenOptions { dir: directory.path(), device: "mh07-000123", boot_id: "a-boot" };
+        let store = Store::open(options).expect("a store");
+        let clock: Arc<dyn Clock> = SystemClock::new();
+        let before = loopback();
+        let budget = Budget::open(&config, &store, &clock, &Arc::default()).expect("a budget");
+
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let _sending = scope.spawn(|| send_until(&is_over));
+            let counting: Vec<_> =
+                (0..COUNTERS).map(|_| scope.spawn(|| (0..COUNTS).for_each(|_| budget.count()))).collect();
+            counting.into_iter().for_each(|counting| counting.join().expect("counted"));
+            is_over.store(true, Ordering::Relaxed);
+        });
+        budget.finish();
+
+        let (charged, passed) = (budget.health().bytes, loopback() - before);
+        assert!(charged > 0 && charged <= passed, "{charged} bytes charged, {passed} passed");
+    }
 }
